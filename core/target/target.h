@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Storage backends.  A target is an array of bytes cut into arenas of equal size; who owns which
+ * bytes is the store's business (core/store), a backend only moves them. */
+#ifndef CTE_CORE_TARGET_TARGET_H
+#define CTE_CORE_TARGET_TARGET_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/uio.h>
+
+#include <cte/status.h>
+
+enum cte__target_capability {
+    CTE__TARGET_SURVIVES_PROCESS = 1u << 0, /* contents outlive every process */
+    CTE__TARGET_SURVIVES_NODE = 1u << 1,    /* contents outlive a reboot (after sync) */
+    CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
+};
+
+/* Where a target is and how it is cut. */
+struct cte__target_spec {
+    const char *path;        /* absolute: a directory for ram, a file for file */
+    uint64_t capacity_bytes; /* multiple of arena_bytes */
+    uint64_t arena_bytes;    /* multiple of 1 MiB */
+};
+
+/* One transfer.  Stays inside one arena, offset and total length are multiples of 4096 when writing;
+ * any when reading.  Iovec elements may be of any length and alignment. */
+struct cte__target_io {
+    bool write;
+    uint64_t offset; /* bytes from the start of the target */
+    const struct iovec *iov;
+    int iov_count;
+    uint64_t bytes; /* sum of the iovec */
+};
+
+struct cte__target_ops {
+    const char *kind;         /* bdev_type in the configuration */
+    uint32_t capabilities;    /* enum cte__target_capability bits */
+    float nominal_score;      /* score of an unscored target of this kind: ram above file */
+    uint64_t nominal_bytes_per_s;
+
+    /* Makes the backing for a new store, by one process while no other uses the target.  Refuses
+     * what another user owns (CTE_ERR_STORE_OWNER), symbolic links, and capacity the file system
+     * cannot hold (-ENOSPC); replaces leftovers of its own.  Files 0600, directories 0700. */
+    cte_status (*create)(const struct cte__target_spec *spec);
+
+    /* Opens an existing backing in this process.  Owner, type and size are checked again. */
+    cte_status (*open)(const struct cte__target_spec *spec, void **state);
+
+    /* Moves bytes; blocks; thread-safe.  All or an error: short transfers are continued inside, EINTR
+     * retried.  -ENOSPC when the medium is full although the target is not.  Never raises a signal. */
+    cte_status (*io)(void *state, const struct cte__target_io *io);
+
+    /* Makes everything written so far survive what the capabilities promise. */
+    cte_status (*sync)(void *state);
+
+    void (*close)(void *state);
+
+    /* Removes the backing; nobody has it open.  Missing is fine. */
+    cte_status (*destroy)(const struct cte__target_spec *spec);
+};
+
+/* Backend by kind, NULL if unknown; and all of them, NULL-terminated. */
+const struct cte__target_ops *cte__target_ops_find(const char *kind);
+extern const struct cte__target_ops *const cte__target_ops_all[];
+
+#endif

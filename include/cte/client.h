@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * A client: this process's attachment to the node's store.
+ *
+ * A store is shared by all processes of one user (or batch job) on a node.  The first client makes
+ * it, others attach; the last one to leave removes it, unless it holds data that is not drained yet
+ * or the configuration says `store: keep`.
+ *
+ * Thread rule: all functions are thread-safe; a client may be shared by threads.
+ * Error rule: see status.h.  Failures are also logged (CTE_LOG_LEVEL) with file, key and remedy.
+ * Lifetime: close all files and tags of a client before the client.
+ */
+#ifndef CTE_CLIENT_H
+#define CTE_CLIENT_H
+
+#include <stdint.h>
+
+#include <cte/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cte_client cte_client;
+typedef struct cte_config cte_config;
+
+/**
+ * Attaches to the store that `config` names, making it if needed.
+ * @param config  effective configuration, copied; NULL: as cte_config_load(NULL).
+ * @param out     receives the client; free with cte_client_close().
+ */
+cte_status cte_client_open(const cte_config *config, cte_client **out);
+
+/**
+ * The process-wide client, opened on first use with the default configuration and closed at exit.
+ * Adapters use it.  A failure is remembered: later calls return the same status without retrying.
+ */
+cte_status cte_client_default(cte_client **out);
+
+/** Closes the process-wide client if it is open (adapters do so at MPI_Finalize). */
+cte_status cte_client_default_close(void);
+
+/**
+ * Detaches.  NULL is fine.  Dirty data of files stays in the store; its loss is never silent: the
+ * store is kept then and the return is CTE_ERR_DRAIN.
+ */
+cte_status cte_client_close(cte_client *client);
+
+/** Totals of one storage target, as of now. */
+typedef struct cte_target_info {
+    char name[256];           /**< path of the target */
+    char kind[16];            /**< "ram", "file", … */
+    float score;              /**< 0 … 1, 1 is fastest */
+    uint64_t capacity_bytes;
+    uint64_t free_bytes;
+    uint64_t bytes_read;      /**< since the store was made */
+    uint64_t bytes_written;
+    uint64_t reads;           /**< operations */
+    uint64_t writes;
+} cte_target_info;
+
+/**
+ * Lists the targets of a client's store, highest score first.
+ * @param infos     array of `capacity` elements, may be NULL if capacity is 0
+ * @param count     receives the number of targets, also if it is above `capacity`
+ */
+cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32_t capacity,
+                              uint32_t *count);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

@@ -1,0 +1,150 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * Files through the tiers: what the MPI-IO and HDF5 adapters are built on.
+ *
+ * A cte_file stands for an existing file of the parallel file system (PFS).  Writes land in
+ * the node's store and are drained to that file; reads see the newest bytes, from the store or
+ * from the file.  All processes of the node that have the file open share one state: a write that
+ * returned is seen by the next read of any of them, as POSIX says, file size included.
+ *
+ * The name-space part is always real: cte_file_open() opens (and, if asked, makes or truncates) the
+ * real file at once, so existence, permissions and errors are the file system's own.
+ *
+ * Thread rule: all functions are thread-safe on one handle, except close.
+ * Error rule: see status.h.  Short transfers happen only at the end of the file.
+ * Ranges: offsets and lengths are bytes; offset + length must not exceed INT64_MAX (-EFBIG, -EINVAL).
+ */
+#ifndef CTE_FILE_H
+#define CTE_FILE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include <cte/client.h>
+#include <cte/comm.h>
+#include <cte/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef struct cte_file cte_file;
+
+/** How a file is handled. */
+typedef enum cte_file_mode {
+    CTE_FILE_MODE_CONFIG = 0, /**< as the configuration says for this path (mode, include, exclude) */
+    CTE_FILE_MODE_DEFAULT,    /**< tiers and drain */
+    CTE_FILE_MODE_SCRATCH,    /**< tiers, never drained: contents are gone after the last close */
+    CTE_FILE_MODE_BYPASS      /**< straight to the real file */
+} cte_file_mode;
+
+/** When written data reaches the real file. */
+typedef enum cte_file_drain_policy {
+    CTE_FILE_DRAIN_CONFIG = 0, /**< as the configuration says */
+    CTE_FILE_DRAIN_ON_CLOSE,   /**< close returns when the file is complete */
+    CTE_FILE_DRAIN_ASYNC,      /**< close returns at once; client close or `cte drain` completes it */
+    CTE_FILE_DRAIN_NEVER       /**< only cte_file_drain() or `cte drain` */
+} cte_file_drain_policy;
+
+/** Options of cte_file_open(); start from CTE_FILE_OPTIONS_INIT. */
+typedef struct cte_file_options {
+    size_t size;                  /**< sizeof(cte_file_options), for compatibility */
+    cte_file_mode mode;
+    cte_file_drain_policy drain;
+    float score;                  /**< 0 … 1 for new data, negative: as configured */
+    const cte_comm *comm;         /**< processes that open it together, NULL: alone; must outlive the file */
+} cte_file_options;
+
+#define CTE_FILE_OPTIONS_INIT                                                                      \
+    {                                                                                              \
+        sizeof(cte_file_options), CTE_FILE_MODE_CONFIG, CTE_FILE_DRAIN_CONFIG, -1.0f, NULL         \
+    }
+
+/** One piece of a transfer, contiguous in the file and in memory. */
+typedef struct cte_file_segment {
+    uint64_t offset; /**< byte offset in the file */
+    size_t length;   /**< bytes, may be 0 */
+    void *base;      /**< memory; only read when writing */
+} cte_file_segment;
+
+/**
+ * Opens a file.
+ * @param client   NULL: cte_client_default(); if that fails, the file is handled as in bypass mode
+ * @param path     as for open(2)
+ * @param flags    as for open(2): O_RDONLY, O_WRONLY or O_RDWR with O_CREAT, O_EXCL, O_TRUNC.
+ *                 Where permissions allow, a file asked for O_WRONLY is opened for reading too.
+ * @param perm     as for open(2)
+ * @param options  NULL: defaults
+ * @param out      receives the handle; free with cte_file_close()
+ * @return -errno of open(2), or a status of the store
+ */
+cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t perm,
+                         const cte_file_options *options, cte_file **out);
+
+/** True if the file really goes through the tiers, false if it passes through to the real file. */
+bool cte_file_is_tracked(const cte_file *file);
+
+/**
+ * Writes segments.  Their order does not matter unless they overlap: then the later one wins.
+ * All or nothing per chunk; on error some chunks may be written, as with pwritev(2).
+ */
+cte_status cte_file_write(cte_file *file, const cte_file_segment *segments, size_t count);
+
+/**
+ * Reads segments.  Bytes past the end of the file are left untouched in memory.
+ * @param transferred  receives the bytes that lie below the end of the file, over all segments; may
+ *                     be NULL
+ */
+cte_status cte_file_read(cte_file *file, const cte_file_segment *segments, size_t count,
+                         uint64_t *transferred);
+
+/** Current size in bytes, as all processes of the node see it. */
+cte_status cte_file_size(cte_file *file, uint64_t *size_bytes);
+
+/** Sets the size, as ftruncate(2): cuts, or extends by zeros.  Cutting reaches the real file at once. */
+cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes);
+
+/**
+ * Makes written data as durable as the configuration promises (`sync: node`: it is in the store,
+ * nothing to do; `sync: pfs`: drained and fsync'ed).
+ */
+cte_status cte_file_sync(cte_file *file);
+
+/**
+ * Drains everything that any process of the node wrote to this file, and sets the real file's size.
+ * Returns the first error; what could not be drained stays in the store and can be retried.
+ */
+cte_status cte_file_drain(cte_file *file);
+
+/**
+ * Forgets clean data and takes the size from the real file again: to be called after somebody
+ * wrote to the real file behind the library's back.  Data not drained yet stays and still wins.
+ */
+cte_status cte_file_refresh(cte_file *file);
+
+/** Totals of one handle since it was opened. */
+typedef struct cte_file_stats {
+    uint64_t bytes_written;         /**< by this handle */
+    uint64_t bytes_read;
+    uint64_t bytes_written_through; /**< that went straight to the real file because all tiers were full */
+    uint64_t bytes_read_store;      /**< part of bytes_read that came from the store */
+    uint64_t bytes_drained;         /**< by this handle */
+    uint64_t drain_ns;              /**< wall time this handle spent draining */
+} cte_file_stats;
+
+void cte_file_get_stats(const cte_file *file, cte_file_stats *stats);
+
+/**
+ * Closes.  NULL is fine.  With `on_close` draining, returns after everything that any process wrote to
+ * this file is in the real file; CTE_ERR_DRAIN or the cause if that failed (the handle is gone all the
+ * same, the data is kept for `cte drain`).  Collective over options.comm if one was given.
+ */
+cte_status cte_file_close(cte_file *file);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
