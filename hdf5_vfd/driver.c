@@ -1,0 +1,191 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The driver class, its registration, and the callbacks that only look at the handle. */
+#include "driver.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+
+static _Atomic hid_t driver_id = H5I_INVALID_HID;
+
+static struct cte__vfd_file *of(const H5FD_t *pub)
+{
+    return (struct cte__vfd_file *)pub;
+}
+
+/* After H5close() the id is dead and may be given to something else. */
+static herr_t terminate(void)
+{
+    atomic_store(&driver_id, H5I_INVALID_HID);
+    return 0;
+}
+
+static void *fapl_get(H5FD_t *pub)
+{
+    cte_hdf5_config *copy = malloc(sizeof *copy);
+    if (!copy)
+        CTE__PUSH(H5E_RESOURCE, H5E_NOSPACE, "out of memory for the driver configuration");
+    else
+        *copy = of(pub)->config;
+    return copy;
+}
+
+static void *fapl_copy(const void *config)
+{
+    cte_hdf5_config *copy = malloc(sizeof *copy);
+    if (!copy)
+        CTE__PUSH(H5E_RESOURCE, H5E_NOSPACE, "out of memory for the driver configuration");
+    else
+        memcpy(copy, config, sizeof *copy);
+    return copy;
+}
+
+static herr_t fapl_free(void *config)
+{
+    free(config);
+    return 0;
+}
+
+static int compare(const H5FD_t *a, const H5FD_t *b)
+{
+    const struct cte__vfd_file *x = of(a), *y = of(b);
+    if (x->device != y->device)
+        return x->device < y->device ? -1 : 1;
+    if (x->inode != y->inode)
+        return x->inode < y->inode ? -1 : 1;
+    return 0;
+}
+
+/* As the default driver, but for DATA_SIEVE: with it each partly written 64 KiB is read first.  The
+ * windows (window.c) join small pieces without that.
+ * POSIX_COMPAT_HANDLE makes HDF5 resolve symbolic links, which external links may depend on.
+ * SUPPORTS_SWMR_IO: see swmr in struct cte__vfd_file and starts_swmr() in transfer.c. */
+static herr_t query(const H5FD_t *pub, unsigned long *flags)
+{
+    (void)pub;
+    if (flags)
+        *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA |
+                 H5FD_FEAT_AGGREGATE_SMALLDATA | H5FD_FEAT_POSIX_COMPAT_HANDLE |
+                 H5FD_FEAT_SUPPORTS_SWMR_IO | H5FD_FEAT_DEFAULT_VFD_COMPATIBLE;
+    return 0;
+}
+
+static haddr_t get_eoa(const H5FD_t *pub, H5FD_mem_t type)
+{
+    (void)type;
+    return of(pub)->eoa;
+}
+
+static herr_t set_eoa(H5FD_t *pub, H5FD_mem_t type, haddr_t addr)
+{
+    (void)type;
+    of(pub)->eoa = addr;
+    return 0;
+}
+
+static haddr_t get_eof(const H5FD_t *pub, H5FD_mem_t type)
+{
+    (void)type;
+    return of(pub)->eof;
+}
+
+/* True if it is HDF5 itself that asks, only to fstat the file. */
+static bool only_to_identify(hid_t fapl)
+{
+    hbool_t wanted = 0;
+    if (fapl == H5P_DEFAULT || H5Pexist(fapl, CTE__FAPL_WANT_POSIX_FD) <= 0)
+        return false;
+    return H5Pget(fapl, CTE__FAPL_WANT_POSIX_FD, &wanted) >= 0 && wanted;
+}
+
+/* The descriptor of a tracked file would show a program bytes that are older than the file's. */
+static herr_t get_handle(H5FD_t *pub, hid_t fapl, void **handle)
+{
+    struct cte__vfd_file *file = of(pub);
+    if (!handle) {
+        CTE__PUSH(H5E_ARGS, H5E_BADVALUE, "no place given for the handle of '%s'", file->name);
+        return -1;
+    }
+    if (file->tracked && !only_to_identify(fapl)) {
+        CTE__PUSH(
+            H5E_VFL, H5E_UNSUPPORTED,
+            "'%s' has its newest bytes in the node's store, so there is no descriptor for it; "
+            "open it in bypass mode",
+            file->name);
+        return -1;
+    }
+    if (cte__behind_flush(file) < 0)
+        return -1;
+    *handle = &file->fd;
+    return 0;
+}
+
+static herr_t lock(H5FD_t *pub, hbool_t exclusive)
+{
+    struct cte__vfd_file *file = of(pub);
+    if (flock(file->fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) == 0)
+        return 0;
+    if (errno == ENOSYS && file->ignore_disabled_locks)
+        return 0;
+    CTE__PUSH(H5E_VFL, H5E_CANTLOCKFILE, "cannot lock '%s': errno = %d, error message = '%s'",
+              file->name, errno, strerror(errno));
+    return -1;
+}
+
+static herr_t unlock(H5FD_t *pub)
+{
+    struct cte__vfd_file *file = of(pub);
+    if (flock(file->fd, LOCK_UN) == 0)
+        return 0;
+    if (errno == ENOSYS && file->ignore_disabled_locks)
+        return 0;
+    CTE__PUSH(H5E_VFL, H5E_CANTUNLOCKFILE, "cannot unlock '%s': errno = %d, error message = '%s'",
+              file->name, errno, strerror(errno));
+    return -1;
+}
+
+static const H5FD_class_t driver_class = {
+    .name = "cte",
+    .maxaddr = INT64_MAX,
+    .fc_degree = H5F_CLOSE_WEAK,
+    .terminate = terminate,
+    .fapl_size = sizeof(cte_hdf5_config),
+    .fapl_get = fapl_get,
+    .fapl_copy = fapl_copy,
+    .fapl_free = fapl_free,
+    .open = cte__vfd_open,
+    .close = cte__vfd_close,
+    .cmp = compare,
+    .query = query,
+    .get_eoa = get_eoa,
+    .set_eoa = set_eoa,
+    .get_eof = get_eof,
+    .get_handle = get_handle,
+    .read = cte__vfd_read,
+    .write = cte__vfd_write,
+    .flush = cte__vfd_flush,
+    .truncate = cte__vfd_truncate,
+    .lock = lock,
+    .unlock = unlock,
+    .fl_map = H5FD_FLMAP_DICHOTOMY,
+};
+
+/* The mutex is never wanted by a callback, so taking HDF5's lock inside it cannot deadlock. */
+hid_t H5FD_cte_init(void)
+{
+    static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
+    hid_t id = atomic_load(&driver_id);
+    if (id >= 0 && H5Iget_type(id) == H5I_VFL)
+        return id;
+    pthread_mutex_lock(&registering);
+    id = atomic_load(&driver_id);
+    if (id < 0 || H5Iget_type(id) != H5I_VFL) {
+        id = H5FDregister(&driver_class);
+        atomic_store(&driver_id, id);
+    }
+    pthread_mutex_unlock(&registering);
+    return id;
+}

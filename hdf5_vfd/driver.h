@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the parts of the driver share.  Callbacks run under HDF5's global lock: no locks here. */
+#ifndef CTE_HDF5_VFD_DRIVER_H
+#define CTE_HDF5_VFD_DRIVER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "hdf5_compat.h"
+
+#include <cte/file.h>
+#include <cte/hdf5.h>
+
+/* Bytes of the file kept in memory, so that many small pieces make few transfers. */
+struct cte__window {
+    char *base; /* NULL until first needed */
+    haddr_t addr;
+    size_t length;   /* 0: empty */
+    size_t capacity; /* of base */
+};
+
+struct cte__vfd_file {
+    H5FD_t pub;         /* must be first */
+    cte_file *raw;      /* for raw data; both reach the same bytes */
+    cte_file *metadata; /* the same handle unless metadata has a score of its own */
+    int fd;             /* the real file: lock, identity and, if not tracked, H5Fget_vfd_handle */
+    dev_t device;
+    ino_t inode;
+    haddr_t eoa; /* what HDF5 has allocated */
+    haddr_t eof; /* size of the file as this handle knows it */
+    cte_hdf5_config config;
+    bool tracked;
+    bool swmr; /* each write reaches the real file, in order, before it returns */
+    bool ignore_disabled_locks;
+    bool unsynced;             /* written since the last sync */
+    struct cte__window behind; /* small raw writes not passed on yet; never while swmr */
+    struct cte__window ahead;  /* raw bytes read in advance */
+    haddr_t next_read;         /* end of the last small raw read */
+    char name[];
+};
+
+/* Pushes on HDF5's error stack; formats as printf. */
+#define CTE__PUSH(major, minor, ...)                                                               \
+    ((void)H5Epush2(H5E_DEFAULT, __FILE_NAME__, __func__, __LINE__, H5E_ERR_CLS, (major), (minor), \
+                    __VA_ARGS__))
+
+/* fapl.c */
+cte_hdf5_config cte__config_of_fapl(hid_t fapl);
+
+/* open.c */
+H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxaddr);
+herr_t cte__vfd_close(H5FD_t *pub);
+/* Drains what the tiers hold and goes on with the real file alone. */
+herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file);
+
+/* transfer.c */
+bool cte__region_is_valid(haddr_t addr, size_t size);
+bool cte__addr_is_valid(haddr_t addr);
+herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size,
+                     void *buffer);
+herr_t cte__vfd_write(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size,
+                      const void *buffer);
+herr_t cte__vfd_flush(H5FD_t *pub, hid_t dxpl, hbool_t closing);
+herr_t cte__vfd_truncate(H5FD_t *pub, hid_t dxpl, hbool_t closing);
+/* One transfer by the file layer; errors are pushed. */
+herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
+                          const void *buffer);
+/* Bytes at and past the end of the file become zeros; `got` (may be NULL) tells how many did not.
+ */
+herr_t cte__read_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
+                         void *buffer, size_t *got);
+
+/* window.c */
+/* Takes a small raw write; passes on earlier ones as needed. */
+herr_t cte__behind_write(struct cte__vfd_file *file, haddr_t addr, size_t size, const void *buffer);
+/* Passes on what is pending; if that fails it stays pending. */
+herr_t cte__behind_flush(struct cte__vfd_file *file);
+/* The same, only if it touches the range. */
+herr_t cte__behind_flush_range(struct cte__vfd_file *file, haddr_t addr, size_t size);
+/* A small raw read. */
+herr_t cte__ahead_read(struct cte__vfd_file *file, haddr_t addr, size_t size, void *buffer);
+/* Forgets what was read in advance, if it touches the range. */
+void cte__ahead_drop_range(struct cte__vfd_file *file, haddr_t addr, size_t size);
+void cte__windows_free(struct cte__vfd_file *file);
+
+/* Pieces up to this size go through the windows; larger ones gain nothing from a copy. */
+enum { CTE__SMALL_BYTES_MAX = 32 * 1024 };
+
+#endif

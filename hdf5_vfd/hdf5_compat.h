@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The one place that knows about differences between HDF5 versions. */
+#ifndef CTE_HDF5_VFD_HDF5_COMPAT_H
+#define CTE_HDF5_VFD_HDF5_COMPAT_H
+
+#include <hdf5.h>
+
+#if !H5_VERSION_GE(1, 10, 8) || H5_VERSION_GE(1, 11, 0)
+#error "The cte driver is written for and tested with HDF5 1.10.8 and later 1.10 releases."
+#endif
+
+/* The library asks for the handle of a symbolic link's target only to fstat it, and says so by
+ * this property of the list that it passes to get_handle. */
+#define CTE__FAPL_WANT_POSIX_FD "want_posix_fd"
+
+/* Superblocks that carry consistency flags, and where (HDF5 file format, versions 2 and 3). */
+enum {
+    CTE__SUPERBLOCK_VERSION_AT = 8,
+    CTE__SUPERBLOCK_FLAGS_AT = 11,
+    CTE__SUPERBLOCK_BYTES_MIN = 12,
+    CTE__SUPERBLOCK_VERSION_SWMR = 3,
+    CTE__SUPERBLOCK_SWMR_WRITE = 0x04,
+};
+#define CTE__SUPERBLOCK_SIGNATURE "\211HDF\r\n\032\n"
+
+#endif

@@ -1,0 +1,203 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Opening and closing. */
+#include "driver.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static int open_flags(unsigned flags)
+{
+    int result = flags & H5F_ACC_RDWR ? O_RDWR : O_RDONLY;
+    if (flags & H5F_ACC_TRUNC)
+        result |= O_TRUNC;
+    if (flags & H5F_ACC_CREAT)
+        result |= O_CREAT;
+    if (flags & H5F_ACC_EXCL)
+        result |= O_EXCL;
+    return result;
+}
+
+/* The words of the default driver, which programs and people search for. */
+static void push_open_error(const char *name, cte_status status, unsigned flags)
+{
+    CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE,
+              "unable to open file: name = '%s', errno = %d, error message = '%s', flags = %x, "
+              "o_flags = %x",
+              name, cte_status_errno(status), cte_status_string(status), flags,
+              (unsigned)open_flags(flags));
+}
+
+/* The environment decides before the property list, as in HDF5's own drivers. */
+static bool ignore_disabled_locks(hid_t fapl)
+{
+    const char *said = getenv("HDF5_USE_FILE_LOCKING");
+    if (said && strcasecmp(said, "BEST_EFFORT") == 0)
+        return true;
+    if (said && (strcasecmp(said, "TRUE") == 0 || strcmp(said, "1") == 0))
+        return false;
+    hbool_t use = 1, ignore = 0;
+    return H5Pget_file_locking(fapl, &use, &ignore) >= 0 && ignore;
+}
+
+static cte_status open_layer(const struct cte__vfd_file *file, int flags, cte_file_mode mode,
+                             float score, cte_file **out)
+{
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    options.mode = mode;
+    options.drain = file->config.drain;
+    options.score = score;
+    return cte_file_open(NULL, file->name, flags, 0666, &options, out);
+}
+
+/* Readers of a file in SWMR use may run any driver on any node: they must find each write, in
+ * order, in the real file.  So such a file goes past the tiers, after what they still hold of it.
+ */
+static cte_status bypass_for_swmr(struct cte__vfd_file *file, int flags)
+{
+    file->swmr = true;
+    if (!cte_file_is_tracked(file->raw))
+        return CTE_OK;
+    cte_status status = cte_file_drain(file->raw);
+    if (status != CTE_OK)
+        return status;
+    cte_file *direct = NULL;
+    status = open_layer(file, flags & O_ACCMODE, CTE_FILE_MODE_BYPASS, -1.0f, &direct);
+    if (status != CTE_OK)
+        return status;
+    cte_file *old_raw = file->raw, *old_metadata = file->metadata;
+    file->raw = file->metadata = direct;
+    file->tracked = false;
+    status = old_metadata != old_raw ? cte_file_close(old_metadata) : CTE_OK;
+    cte_status closed = cte_file_close(old_raw);
+    return status != CTE_OK ? status : closed;
+}
+
+herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file)
+{
+    cte_status status = cte__behind_flush(file) < 0 ? -EIO : bypass_for_swmr(file, O_RDWR);
+    if (status == CTE_OK)
+        return 0;
+    CTE__PUSH(H5E_FILE, H5E_CANTFLUSH,
+              "cannot start SWMR writing of '%s': what the node holds of it did not reach the real "
+              "file: %s",
+              file->name, cte_status_string(status));
+    return -1;
+}
+
+/* A score belongs to a handle, so metadata with a score of its own needs a second one. */
+static cte_status open_metadata(struct cte__vfd_file *file, int flags)
+{
+    float score = file->config.score_metadata;
+    file->metadata = file->raw;
+    if (!file->tracked || score < 0 || score == file->config.score_raw)
+        return CTE_OK;
+    cte_file *metadata = NULL;
+    cte_status status = open_layer(file, flags & O_ACCMODE, file->config.mode, score, &metadata);
+    if (status == CTE_OK)
+        file->metadata = metadata;
+    return status;
+}
+
+static cte_status open_descriptor(struct cte__vfd_file *file, int flags)
+{
+    struct stat st;
+    file->fd = open(file->name, (flags & O_ACCMODE) | O_CLOEXEC);
+    if (file->fd < 0 || fstat(file->fd, &st) != 0)
+        return -errno;
+    file->device = st.st_dev;
+    file->inode = st.st_ino;
+    return CTE_OK;
+}
+
+static cte_status open_all(struct cte__vfd_file *file, unsigned flags)
+{
+    int mode = open_flags(flags);
+    cte_status status =
+        open_layer(file, mode, file->config.mode, file->config.score_raw, &file->raw);
+    if (status != CTE_OK)
+        return status;
+    file->metadata = file->raw;
+    file->tracked = cte_file_is_tracked(file->raw);
+    if (flags & (H5F_ACC_SWMR_WRITE | H5F_ACC_SWMR_READ))
+        status = bypass_for_swmr(file, mode);
+    else
+        status = open_metadata(file, mode);
+    if (status == CTE_OK)
+        status = open_descriptor(file, mode);
+    if (status == CTE_OK)
+        status = cte_file_size(file->raw, &file->eof);
+    return status;
+}
+
+static cte_status close_all(struct cte__vfd_file *file)
+{
+    cte_status status = CTE_OK;
+    if (file->metadata != file->raw)
+        status = cte_file_close(file->metadata);
+    cte_status closed = cte_file_close(file->raw);
+    if (status == CTE_OK)
+        status = closed;
+    /* Last, because it holds the lock: the next to open finds the file complete. */
+    if (file->fd >= 0 && close(file->fd) != 0 && status == CTE_OK)
+        status = -errno;
+    cte__windows_free(file);
+    free(file);
+    return status;
+}
+
+static bool arguments_are_valid(const char *name, haddr_t maxaddr)
+{
+    if (!name || !*name) {
+        CTE__PUSH(H5E_ARGS, H5E_BADVALUE, "invalid file name");
+        return false;
+    }
+    if (maxaddr == 0 || !cte__addr_is_valid(maxaddr)) {
+        CTE__PUSH(H5E_ARGS, H5E_BADRANGE, "bogus maxaddr %llu for '%s'",
+                  (unsigned long long)maxaddr, name);
+        return false;
+    }
+    return true;
+}
+
+H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxaddr)
+{
+    if (!arguments_are_valid(name, maxaddr))
+        return NULL;
+    size_t name_bytes = strlen(name) + 1;
+    struct cte__vfd_file *file = calloc(1, sizeof *file + name_bytes);
+    if (!file) {
+        CTE__PUSH(H5E_RESOURCE, H5E_NOSPACE, "out of memory opening '%s'", name);
+        return NULL;
+    }
+    memcpy(file->name, name, name_bytes);
+    file->fd = -1;
+    file->next_read = HADDR_UNDEF;
+    file->config = cte__config_of_fapl(fapl);
+    file->ignore_disabled_locks = ignore_disabled_locks(fapl);
+    cte_status status = open_all(file, flags);
+    if (status == CTE_OK)
+        return &file->pub;
+    (void)close_all(file); /* nothing was written; the first error is the one to tell */
+    push_open_error(name, status, flags);
+    return NULL;
+}
+
+herr_t cte__vfd_close(H5FD_t *pub)
+{
+    struct cte__vfd_file *file = (struct cte__vfd_file *)pub;
+    herr_t result = cte__vfd_flush(pub, H5P_DEFAULT, 1);
+    char *name = strdup(file->name);
+    cte_status status = close_all(file);
+    if (status != CTE_OK) {
+        CTE__PUSH(H5E_IO, H5E_CANTCLOSEFILE, "error closing '%s': %s (%s)", name ? name : "?",
+                  cte_status_string(status), cte_status_name(status));
+        result = -1;
+    }
+    free(name);
+    return result;
+}

@@ -1,0 +1,63 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * HDF5 virtual file driver: HDF5 files through the tiers of the node.
+ *
+ *     hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
+ *     H5Pset_fapl_cte(fapl, NULL);
+ *     hid_t file = H5Fcreate("out.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl);
+ *
+ * The file format is HDF5's own: once drained, any HDF5 reads it with its default driver.
+ * Serial HDF5 only; link libcte_hdf5 and the same libhdf5 that it was built with.
+ *
+ * Thread rule: as HDF5's: any thread with a thread-safe HDF5, else one at a time.
+ * Error rule: HDF5's: negative on failure, the reason stands on the error stack (H5Eprint2).
+ */
+#ifndef CTE_HDF5_H
+#define CTE_HDF5_H
+
+#include <stddef.h>
+
+#include <hdf5.h>
+
+#include <cte/file.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/** How files of one access property list are handled; start from CTE_HDF5_CONFIG_INIT. */
+typedef struct cte_hdf5_config {
+    size_t size;                 /**< sizeof(cte_hdf5_config), for compatibility */
+    cte_file_mode mode;          /**< see cte/file.h */
+    cte_file_drain_policy drain; /**< see cte/file.h */
+    float score_raw;      /**< 0 … 1 for raw data and global heaps, negative: as configured */
+    float score_metadata; /**< 0 … 1 for all else, negative: the same as score_raw */
+} cte_hdf5_config;
+
+#define CTE_HDF5_CONFIG_INIT                                                                       \
+    {                                                                                              \
+        sizeof(cte_hdf5_config), CTE_FILE_MODE_CONFIG, CTE_FILE_DRAIN_CONFIG, -1.0f, -1.0f         \
+    }
+
+/** The driver's id, registered on first use; negative on failure.  HDF5 owns it. */
+#define H5FD_CTE (H5FD_cte_init())
+hid_t H5FD_cte_init(void);
+
+/**
+ * Makes files opened with `fapl` go through cte.
+ * @param fapl    file access property list
+ * @param config  copied; NULL: defaults.  A value out of range is refused.
+ */
+herr_t H5Pset_fapl_cte(hid_t fapl, const cte_hdf5_config *config);
+
+/**
+ * Tells what H5Pset_fapl_cte() set; fails if `fapl` names another driver.
+ * @param config  `config->size` must be set by the caller (CTE_HDF5_CONFIG_INIT)
+ */
+herr_t H5Pget_fapl_cte(hid_t fapl, cte_hdf5_config *config);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
