@@ -10,7 +10,7 @@
 #include <cte/status.h>
 
 struct cte__placement_target {
-    uint64_t free_bytes;
+    uint64_t free_bytes; /* whole pages of 4096 of it are used */
     uint64_t bytes_per_s;
     float score; /* 0 … 1, 1 is fastest */
 };
@@ -32,14 +32,18 @@ struct cte__placement_engine {
      * per target, none above its free bytes.  Returns their number; 0 if all targets together are
      * too small (nothing is placed then: all or nothing).
      *
-     * Order: targets that score no higher than the request come first, best bandwidth first, then
-     * the others, lowest score first; each takes what fits, whole requests before split ones. */
+     * Order of max_bw: targets that score no higher than the request come first, best bandwidth
+     * first (equal: higher score, then lower index), then the others, lowest score first (equal:
+     * better bandwidth, then lower index).  The first target that can take the whole request gets
+     * it; only if none can is it split, each target in order taking what fits.  Other engines
+     * choose differently among the targets that score no higher than the request. */
     size_t (*place)(const struct cte__placement_target *targets, size_t target_count,
                     const struct cte__placement_request *request,
                     struct cte__placement_extent *extents);
 };
 
-/* Engine by name, NULL if unknown. */
+/* Engine by name, NULL if unknown; and all of them, NULL-terminated. */
 const struct cte__placement_engine *cte__placement_find(const char *name);
+extern const struct cte__placement_engine *const cte__placement_all[];
 
 #endif

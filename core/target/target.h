@@ -1,6 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Storage backends.  A target is an array of bytes cut into arenas of equal size; who owns which
- * bytes is the store's business (core/store), a backend only moves them. */
+ * bytes is the store's business (core/store), a backend only moves them.
+ *
+ * Every backing carries a mark (backing.h), so that a user's file or directory named by mistake is
+ * never overwritten or removed. */
 #ifndef CTE_CORE_TARGET_TARGET_H
 #define CTE_CORE_TARGET_TARGET_H
 
@@ -9,6 +12,8 @@
 #include <sys/uio.h>
 
 #include <cte/status.h>
+
+enum { CTE__TARGET_ARENA_UNIT = 1 << 20 };
 
 enum cte__target_capability {
     CTE__TARGET_SURVIVES_PROCESS = 1u << 0, /* contents outlive every process */
@@ -21,10 +26,12 @@ struct cte__target_spec {
     const char *path;        /* absolute: a directory for ram, a file for file */
     uint64_t capacity_bytes; /* multiple of arena_bytes */
     uint64_t arena_bytes;    /* multiple of 1 MiB */
+    uint64_t store_id;       /* whose it is: the same in every process and run of one store, e.g. a
+                              * hash of its name.  Another store's backing is never replaced. */
 };
 
-/* One transfer.  Stays inside one arena, offset and total length are multiples of 4096 when writing;
- * any when reading.  Iovec elements may be of any length and alignment. */
+/* One transfer.  Stays inside one arena, offset and total length are multiples of 4096 when
+ * writing; any when reading.  Iovec elements may be of any length and alignment. */
 struct cte__target_io {
     bool write;
     uint64_t offset; /* bytes from the start of the target */
@@ -34,29 +41,36 @@ struct cte__target_io {
 };
 
 struct cte__target_ops {
-    const char *kind;         /* bdev_type in the configuration */
-    uint32_t capabilities;    /* enum cte__target_capability bits */
-    float nominal_score;      /* score of an unscored target of this kind: ram above file */
+    const char *kind;      /* bdev_type in the configuration */
+    uint32_t capabilities; /* enum cte__target_capability bits */
+    float nominal_score;   /* score of an unscored target of this kind: ram above file */
     uint64_t nominal_bytes_per_s;
 
-    /* Makes the backing for a new store, by one process while no other uses the target.  Refuses
-     * what another user owns (CTE_ERR_STORE_OWNER), symbolic links, and capacity the file system
-     * cannot hold (-ENOSPC); replaces leftovers of its own.  Files 0600, directories 0700. */
+    /* Makes the backing for a new store, by one process while no other uses the target.  All bytes
+     * read as zeros afterwards.  Replaces leftovers of the same store.  Refuses what another user
+     * owns (CTE_ERR_STORE_OWNER), symbolic links (-ELOOP), what a process has open (-EBUSY), what
+     * is not a backing of this store (-EEXIST), capacity the file system cannot hold (-ENOSPC), or
+     * that exceeds the file size limit of the process (-EFBIG); a refusal leaves everything as it
+     * was. Files 0600, directories 0700. */
     cte_status (*create)(const struct cte__target_spec *spec);
 
-    /* Opens an existing backing in this process.  Owner, type and size are checked again. */
+    /* Opens an existing backing in this process.  Owner, type, mark and size are checked again. */
     cte_status (*open)(const struct cte__target_spec *spec, void **state);
 
-    /* Moves bytes; blocks; thread-safe.  All or an error: short transfers are continued inside, EINTR
-     * retried.  -ENOSPC when the medium is full although the target is not.  Never raises a signal. */
+    /* Moves bytes; blocks; thread-safe.  All or an error: short transfers are continued inside,
+     * EINTR retried.  -ENOSPC when the medium is full although the target is not; -EINVAL if the
+     * transfer is not as struct cte__target_io says, nothing is moved then.  Never raises a signal,
+     * unless the program lowers its file size limit after open. */
     cte_status (*io)(void *state, const struct cte__target_io *io);
 
     /* Makes everything written so far survive what the capabilities promise. */
     cte_status (*sync)(void *state);
 
+    /* NULL is fine.  No io may be running. */
     void (*close)(void *state);
 
-    /* Removes the backing; nobody has it open.  Missing is fine. */
+    /* Removes the backing; nobody has it open.  Missing is fine.  Refuses as create does,
+     * but does not notice that somebody has it open. */
     cte_status (*destroy)(const struct cte__target_spec *spec);
 };
 
