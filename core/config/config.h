@@ -10,14 +10,34 @@
 #include <cte/config.h>
 #include <cte/file.h>
 
-enum { CTE__CONFIG_TARGETS_MAX = 16, CTE__CONFIG_GLOBS_MAX = 64, CTE__STORE_NAME_MAX = 64 };
+#include "base/parse.h"
+
+enum {
+    CTE__CONFIG_TARGETS_MAX = 16,
+    CTE__CONFIG_GLOBS_MAX = 64,
+    CTE__CONFIG_KEYS_MAX = 32,
+    CTE__STORE_NAME_MAX = 64
+};
+
+/* Where a value came from.  Neither set: built-in default. */
+struct cte__config_origin {
+    const char *variable; /* environment variable, static storage */
+    uint32_t line;        /* of cte_config.source */
+};
 
 /* One element of `storage:`. */
 struct cte__config_target {
-    char path[PATH_MAX];     /* "" for a ram target: it lives in the store's directory */
-    char kind[16];           /* bdev_type: "ram", "file" */
+    char path[PATH_MAX]; /* file: absolute path of a file; ram: a label for messages, may be "" */
+    char kind[16];       /* bdev_type: "ram", "file" */
     uint64_t capacity_bytes; /* capacity_limit, > 0 */
     float score;             /* 0 … 1; < 0: automatic */
+    struct cte__config_origin origin, capacity_origin;
+};
+
+/* fnmatch(3) globs on absolute paths; `*` crosses slashes. */
+struct cte__config_globs {
+    char *pattern[CTE__CONFIG_GLOBS_MAX];
+    uint32_t count;
 };
 
 struct cte_config {
@@ -26,25 +46,24 @@ struct cte_config {
     char store_directory[PATH_MAX];       /* default /dev/shm */
     bool store_keep;                      /* keep the store after the last clean detach */
 
+    /* Sizes of default targets depend on what is free when this process loads: who attaches to a
+     * store takes its targets from the store, not from here. */
     struct cte__config_target targets[CTE__CONFIG_TARGETS_MAX];
-    uint32_t target_count;
+    uint32_t target_count; /* > 0 */
 
     char placement[32]; /* dpe.dpe_type: "max_bw" */
 
     /* file: mapping */
-    uint64_t chunk_bytes;               /* file.chunk_size: power of two, 64 KiB … 16 MiB; default 1 MiB */
-    cte_file_mode mode;                 /* file.mode */
-    cte_file_drain_policy drain;        /* file.drain */
-    float score;                        /* file.score, default 1.0 */
-    bool sync_pfs;                      /* file.sync: node | pfs */
-    bool checksum;                      /* file.checksum */
-    char *include[CTE__CONFIG_GLOBS_MAX]; /* fnmatch(3) globs on the absolute path */
-    char *exclude[CTE__CONFIG_GLOBS_MAX];
-    uint32_t include_count, exclude_count;
+    uint64_t chunk_bytes; /* file.chunk_size: power of two, 64 KiB … 16 MiB; default 1 MiB */
+    cte_file_mode mode;   /* file.mode, never CONFIG */
+    cte_file_drain_policy drain; /* file.drain, never CONFIG */
+    float score;                 /* file.score, default 1.0 */
+    bool sync_pfs;               /* file.sync: node | pfs */
+    bool checksum;               /* file.checksum */
+    struct cte__config_globs include, exclude;
 
     char log_level[16];
-    /* Where each value came from, for cte_config_show(); indexed by the private key table. */
-    const char *origin[64];
+    struct cte__config_origin origin[CTE__CONFIG_KEYS_MAX]; /* indexed as the key table (keys.h) */
     char source[PATH_MAX]; /* file or text name the values were read from, "" for none */
 };
 
@@ -52,12 +71,7 @@ struct cte_config {
  * exclude beats include; an empty include list means every path. */
 cte_file_mode cte__config_mode_for(const cte_config *config, const char *absolute_path);
 
-/* A deep copy. */
+/* A deep copy, freed by cte_config_free(). */
 cte_status cte__config_copy(const cte_config *config, cte_config **out);
-
-/* "64KiB", "1MB", "8GB", "1TB", "4096": decimal and binary units alike are powers of 1024 apart only
- * for the KiB form; KB/MB/GB/TB are taken as powers of 1024 too, as the reference does.  -EINVAL on
- * anything else, -ERANGE on overflow. */
-cte_status cte__parse_bytes(const char *text, uint64_t *bytes);
 
 #endif

@@ -1,0 +1,164 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "config/keys.h"
+
+#include <assert.h>
+#include <string.h>
+
+#include "base/util.h"
+
+enum { GUESS_WORD_MAX = 40, KIB = 1024, MIB = 1024 * KIB };
+
+/* clang-format off */
+#define CHOICE(name, value) {name, value, false}
+#define NOT_YET(name)       {name, -1, true}
+#define CHOICES_END         {NULL, 0, false}
+
+static const struct cte__config_choice store_choices[] = {
+    CHOICE("auto", false), CHOICE("keep", true), CHOICES_END};
+static const struct cte__config_choice kind_choices[] = {
+    CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), NOT_YET("dev_dax"), CHOICES_END};
+static const struct cte__config_choice placement_choices[] = {
+    CHOICE("max_bw", 0), NOT_YET("random"), NOT_YET("round_robin"), CHOICES_END};
+static const struct cte__config_choice mode_choices[] = {
+    CHOICE("default", CTE_FILE_MODE_DEFAULT), CHOICE("scratch", CTE_FILE_MODE_SCRATCH),
+    CHOICE("bypass", CTE_FILE_MODE_BYPASS), CHOICES_END};
+static const struct cte__config_choice drain_choices[] = {
+    CHOICE("on_close", CTE_FILE_DRAIN_ON_CLOSE), CHOICE("async", CTE_FILE_DRAIN_ASYNC),
+    CHOICE("never", CTE_FILE_DRAIN_NEVER), CHOICES_END};
+static const struct cte__config_choice sync_choices[] = {
+    CHOICE("node", false), CHOICE("pfs", true), CHOICES_END};
+static const struct cte__config_choice level_choices[] = {
+    CHOICE("off", 0), CHOICE("error", 1), CHOICE("warn", 2), CHOICE("info", 3), CHOICE("debug", 4),
+    CHOICES_END};
+/* clang-format on */
+
+static const char *store_name_objection(const char *text)
+{
+    static const char safe[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789._-";
+    if (text[0] == '.' || strspn(text, safe) != strlen(text))
+        return "must be made of letters, digits, '.', '_' and '-', and not begin with '.'";
+    return NULL;
+}
+
+static const char *directory_objection(const char *text)
+{
+    enum { ROOM_FOR_NAMES = 256 };
+    if (text[0] != '/')
+        return "must be an absolute path, beginning with '/'";
+    if (strlen(text) > PATH_MAX - ROOM_FOR_NAMES)
+        return "is too long to hold file names; use a shorter path";
+    return NULL;
+}
+
+/* A field of cte_config or of a target, with its size. */
+#define IN(type, field) offsetof(type, field), sizeof(((type *)NULL)->field)
+
+/* clang-format off */
+const struct cte__config_key cte__config_keys[] = {
+    {"", "log_level", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, log_level),
+     .choices = level_choices, .variable = "CTE_LOG_LEVEL", .initial = "warn"},
+
+    /* The scalar form of the section: the same field as store.keep. */
+    {"", "store", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, store_keep),
+     .choices = store_choices, .variable = "CTE_STORE"},
+    {"store", "name", CTE__CONFIG_TEXT, IN(cte_config, store_name),
+     .objection = store_name_objection, .variable = "CTE_STORE_NAME"},
+    {"store", "directory", CTE__CONFIG_TEXT, IN(cte_config, store_directory),
+     .objection = directory_objection, .variable = "CTE_STORE_DIRECTORY", .initial = "/dev/shm"},
+    {"store", "keep", CTE__CONFIG_BOOL, IN(cte_config, store_keep), .initial = "false"},
+
+    {"storage", "path", CTE__CONFIG_TEXT, IN(struct cte__config_target, path), .variable = NULL},
+    {"storage", "bdev_type", CTE__CONFIG_CHOICE_TEXT, IN(struct cte__config_target, kind),
+     .choices = kind_choices},
+    /* A target is cut into arenas of at least 1 MiB; file offsets are signed. */
+    {"storage", "capacity_limit", CTE__CONFIG_BYTES, IN(struct cte__config_target, capacity_bytes),
+     .minimum = MIB, .maximum = INT64_MAX, .variable = "CTE_RAM_CAPACITY"},
+    {"storage", "score", CTE__CONFIG_SCORE, IN(struct cte__config_target, score), .variable = NULL},
+
+    {"dpe", "dpe_type", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, placement),
+     .choices = placement_choices, .variable = "CTE_PLACEMENT", .initial = "max_bw"},
+
+    {"file", "chunk_size", CTE__CONFIG_BYTES, IN(cte_config, chunk_bytes),
+     .minimum = 64 * KIB, .maximum = 16 * MIB, .power_of_two = true,
+     .variable = "CTE_CHUNK_SIZE", .initial = "1MiB"},
+    {"file", "mode", CTE__CONFIG_CHOICE_ENUM, IN(cte_config, mode),
+     .choices = mode_choices, .variable = "CTE_MODE", .initial = "default"},
+    {"file", "drain", CTE__CONFIG_CHOICE_ENUM, IN(cte_config, drain),
+     .choices = drain_choices, .variable = "CTE_DRAIN", .initial = "on_close"},
+    {"file", "score", CTE__CONFIG_SCORE, IN(cte_config, score),
+     .variable = "CTE_SCORE", .initial = "1"},
+    {"file", "sync", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, sync_pfs),
+     .choices = sync_choices, .variable = "CTE_SYNC", .initial = "node"},
+    {"file", "checksum", CTE__CONFIG_BOOL, IN(cte_config, checksum),
+     .variable = "CTE_CHECKSUM", .initial = "true"},
+    {"file", "include", CTE__CONFIG_GLOBS, IN(cte_config, include), .variable = "CTE_INCLUDE"},
+    {"file", "exclude", CTE__CONFIG_GLOBS, IN(cte_config, exclude), .variable = "CTE_EXCLUDE"},
+};
+/* clang-format on */
+
+const size_t cte__config_key_count = sizeof cte__config_keys / sizeof cte__config_keys[0];
+static_assert(sizeof cte__config_keys / sizeof cte__config_keys[0] <= CTE__CONFIG_KEYS_MAX,
+              "cte_config.origin has an element for each key");
+static_assert(sizeof(cte_file_mode) == sizeof(int) && sizeof(cte_file_drain_policy) == sizeof(int),
+              "CHOICE_ENUM stores an int");
+
+const struct cte__config_key *cte__config_find(const char *section, const char *name)
+{
+    for (size_t i = 0; i < cte__config_key_count; i++) {
+        const struct cte__config_key *key = &cte__config_keys[i];
+        if (strcmp(key->section, section) == 0 && strcmp(key->name, name) == 0)
+            return key;
+    }
+    return NULL;
+}
+
+bool cte__config_is_section(const char *name)
+{
+    if (name[0] == '\0') /* the section of the keys at the top, not a key itself */
+        return false;
+    for (size_t i = 0; i < cte__config_key_count; i++)
+        if (strcmp(cte__config_keys[i].section, name) == 0)
+            return true;
+    return false;
+}
+
+bool cte__config_is_unsupported_key(const char *name)
+{
+    static const char *const names[] = {"worker_count", "targets", "performance", "queues"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(names[i], name) == 0)
+            return true;
+    return false;
+}
+
+/* Number of letters to insert, remove or replace to turn one word into the other. */
+static size_t edit_distance(const char *a, const char *b)
+{
+    size_t row[GUESS_WORD_MAX + 1];
+    size_t b_length = strlen(b);
+    for (size_t j = 0; j <= b_length; j++)
+        row[j] = j;
+    for (size_t i = 1; a[i - 1] != '\0'; i++) {
+        size_t diagonal = row[0];
+        row[0] = i;
+        for (size_t j = 1; j <= b_length; j++) {
+            size_t replaced = diagonal + (a[i - 1] != b[j - 1]);
+            diagonal = row[j];
+            row[j] = cte__min(replaced, cte__min(row[j], row[j - 1]) + 1);
+        }
+    }
+    return row[b_length];
+}
+
+void cte__config_consider(struct cte__config_guess *guess, const char *candidate)
+{
+    size_t length = strlen(guess->word);
+    if (length > GUESS_WORD_MAX || strlen(candidate) > GUESS_WORD_MAX)
+        return;
+    size_t distance = edit_distance(guess->word, candidate);
+    bool close = distance <= 1 + length / 5;
+    if (close && (!guess->best || distance < guess->distance)) {
+        guess->best = candidate;
+        guess->distance = distance;
+    }
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Inside of the configuration module.  A key is listed once, in the table of keys.c: parser,
+ * environment, show, defaults and the test of the documentation all walk that table. */
+#ifndef CTE_CORE_CONFIG_KEYS_H
+#define CTE_CORE_CONFIG_KEYS_H
+
+#include <stddef.h>
+
+#include "config/config.h"
+
+enum cte__config_type {
+    CTE__CONFIG_TEXT,        /* char array of `bytes` */
+    CTE__CONFIG_BOOL,        /* bool */
+    CTE__CONFIG_BYTES,       /* uint64_t, minimum … maximum */
+    CTE__CONFIG_SCORE,       /* float 0 … 1 */
+    CTE__CONFIG_CHOICE_TEXT, /* char array holding the choice's name */
+    CTE__CONFIG_CHOICE_ENUM, /* enum holding the choice's value */
+    CTE__CONFIG_CHOICE_BOOL, /* bool holding the choice's value */
+    CTE__CONFIG_GLOBS        /* struct cte__config_globs */
+};
+
+/* Arrays of choices end with a NULL name. */
+struct cte__config_choice {
+    const char *name;
+    int value;
+    bool unsupported; /* in the reference document, but not in this version */
+};
+
+struct cte__config_key {
+    const char *section; /* "" at the top; "storage": one element of the sequence */
+    const char *name;
+    enum cte__config_type type;
+    size_t offset;             /* in cte_config; for "storage" in cte__config_target */
+    size_t bytes;              /* size of the field */
+    uint64_t minimum, maximum; /* BYTES */
+    bool power_of_two;         /* BYTES */
+    const struct cte__config_choice *choices;
+    /* TEXT: what is wrong with a value and what to do, or NULL. */
+    const char *(*objection)(const char *text);
+    const char *variable; /* environment variable that overrides it, or NULL */
+    const char *initial;  /* default as text, or NULL: see defaults.c, or another row's field */
+};
+
+extern const struct cte__config_key cte__config_keys[];
+extern const size_t cte__config_key_count;
+
+/* The row of a key, NULL if there is none.  `section` as in the table. */
+const struct cte__config_key *cte__config_find(const char *section, const char *name);
+bool cte__config_is_section(const char *name);
+
+/* Keys of the reference document that this version knows only by name. */
+bool cte__config_is_unsupported_key(const char *name);
+
+/* Picks the word closest to a misspelt one. */
+struct cte__config_guess {
+    const char *word;
+    const char *best; /* NULL until something close enough was considered */
+    size_t distance;
+};
+void cte__config_consider(struct cte__config_guess *guess, const char *candidate);
+
+/* One load in progress: where values go, where errors go. */
+struct cte__config_load {
+    cte_config *config;
+    const char *source;
+    char *error; /* may be NULL */
+    size_t error_bytes;
+};
+
+/* What an error or an origin points at. */
+struct cte__config_where {
+    const char *source;    /* file or text name */
+    const char *variable;  /* environment variable instead, static storage */
+    uint32_t line, column; /* from 1; 0: the source as a whole */
+};
+
+/* Says "where: message" in the load's error text and returns CTE_ERR_CONFIG. */
+cte_status cte__config_fail(struct cte__config_load *load, const struct cte__config_where *where,
+                            const char *format, ...) __attribute__((format(printf, 3, 4)));
+
+/* Sets a key's field in `base` (the config, or a target) from text; all types but GLOBS. */
+cte_status cte__config_set(struct cte__config_load *load, const struct cte__config_where *where,
+                           const struct cte__config_key *key, void *base, const char *text);
+
+/* GLOBS: empty the list, add one pattern. */
+void cte__config_clear_globs(struct cte__config_globs *globs);
+cte_status cte__config_add_glob(struct cte__config_load *load,
+                                const struct cte__config_where *where,
+                                const struct cte__config_key *key, const char *text);
+
+/* Notes where the value of a key of cte_config came from. */
+void cte__config_note_origin(cte_config *config, const struct cte__config_key *key,
+                             const struct cte__config_where *where);
+
+/* A number of bytes in its largest whole unit, as cte__parse_bytes() reads it.  Returns `text`. */
+enum { CTE__CONFIG_BYTES_TEXT = 32 };
+const char *cte__config_bytes_text(uint64_t bytes, char text[CTE__CONFIG_BYTES_TEXT]);
+
+/* True if the text is UTF-8 that can stand on one line of YAML between double quotes. */
+bool cte__config_is_plain_text(const char *text);
+
+/* defaults.c: all keys but the targets; then the targets, once the store's place is known. */
+cte_status cte__config_set_defaults(struct cte__config_load *load);
+cte_status cte__config_default_targets(struct cte__config_load *load);
+
+/* sizing.c */
+uint64_t cte__config_memory_available(void);
+uint64_t cte__config_ram_bytes(uint64_t memory_available, uint64_t directory_free);
+uint64_t cte__config_scratch_bytes(uint64_t directory_free);
+
+/* True for a directory on a disk of this node, with what is free there.  Shared file systems are
+ * not: two nodes would take the same path for their target.  Neither is tmpfs: its space is memory.
+ */
+bool cte__config_is_local_disk(const char *directory, uint64_t *free_bytes);
+
+/* parse.c: YAML text into the load's config. */
+cte_status cte__config_parse_yaml(struct cte__config_load *load, const char *text, size_t length);
+
+/* environment.c: overrides of keys, then of targets; unknown CTE_* variables warn once. */
+cte_status cte__config_apply_environment(struct cte__config_load *load);
+cte_status cte__config_apply_target_environment(struct cte__config_load *load);
+void cte__config_warn_unknown_variables(void);
+
+#endif

@@ -1,0 +1,181 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The effective configuration as YAML that parses back to the same values. */
+#include "config/keys.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <locale.h>
+#include <string.h>
+
+enum { ORIGIN_COLUMN = 44 };
+
+/* Values are checked to need no other escapes (cte__config_is_plain_text). */
+static int print_quoted(FILE *stream, const char *text)
+{
+    int width = 2;
+    fputc('"', stream);
+    for (; *text; text++, width++) {
+        if (*text == '"' || *text == '\\') {
+            fputc('\\', stream);
+            width++;
+        }
+        fputc(*text, stream);
+    }
+    fputc('"', stream);
+    return width;
+}
+
+static int print_bytes(FILE *stream, uint64_t bytes)
+{
+    char text[CTE__CONFIG_BYTES_TEXT];
+    return fprintf(stream, "%s", cte__config_bytes_text(bytes, text));
+}
+
+/* The fewest digits that give the same float again. */
+static int print_score(FILE *stream, float score)
+{
+    char text[32];
+    for (int digits = 1; digits <= 9; digits++) {
+        float again;
+        snprintf(text, sizeof text, "%.*g", digits, (double)score);
+        if (cte__parse_float(text, &again) == CTE_OK && again == score)
+            break;
+    }
+    return fprintf(stream, "%s", text);
+}
+
+static int print_globs(FILE *stream, const struct cte__config_globs *globs)
+{
+    int width = fprintf(stream, "[");
+    for (uint32_t i = 0; i < globs->count; i++) {
+        width += fprintf(stream, "%s", i ? ", " : "");
+        width += print_quoted(stream, globs->pattern[i]);
+    }
+    return width + fprintf(stream, "]");
+}
+
+static int print_choice(FILE *stream, const struct cte__config_key *key, int value)
+{
+    for (const struct cte__config_choice *choice = key->choices; choice->name; choice++)
+        if (choice->value == value)
+            return fprintf(stream, "%s", choice->name);
+    return 0;
+}
+
+/* Prints a field's value, returns its width. */
+static int print_value(FILE *stream, const struct cte__config_key *key, const void *field)
+{
+    int number;
+    switch (key->type) {
+    case CTE__CONFIG_TEXT:
+    case CTE__CONFIG_CHOICE_TEXT:
+        return print_quoted(stream, field);
+    case CTE__CONFIG_BOOL:
+        return fprintf(stream, "%s", *(const bool *)field ? "true" : "false");
+    case CTE__CONFIG_BYTES:
+        return print_bytes(stream, *(const uint64_t *)field);
+    case CTE__CONFIG_SCORE:
+        return print_score(stream, *(const float *)field);
+    case CTE__CONFIG_CHOICE_ENUM:
+        memcpy(&number, field, sizeof number);
+        return print_choice(stream, key, number);
+    case CTE__CONFIG_CHOICE_BOOL:
+        return print_choice(stream, key, *(const bool *)field);
+    case CTE__CONFIG_GLOBS:
+        return print_globs(stream, field);
+    }
+    return 0;
+}
+
+static void print_origin(FILE *stream, const cte_config *config,
+                         const struct cte__config_origin *origin, int column)
+{
+    fprintf(stream, "%*s# ", column < ORIGIN_COLUMN ? ORIGIN_COLUMN - column : 1, "");
+    if (origin->variable)
+        fprintf(stream, "environment variable %s\n", origin->variable);
+    else if (origin->line == 0)
+        fprintf(stream, "default\n");
+    else {
+        /* A file's name may hold bytes that YAML does not allow even in a comment. */
+        for (const char *at = config->source; *at; at++)
+            fputc(*at >= ' ' && *at < 0x7f ? *at : '?', stream);
+        fprintf(stream, ":%" PRIu32 "\n", origin->line);
+    }
+}
+
+static void print_line(FILE *stream, const cte_config *config, const char *indent,
+                       const struct cte__config_key *key, const void *base,
+                       const struct cte__config_origin *origin)
+{
+    int column = fprintf(stream, "%s%s: ", indent, key->name);
+    column += print_value(stream, key, (const char *)base + key->offset);
+    print_origin(stream, config, origin, column);
+}
+
+/* Keys of a target that may be left out, and are. */
+static bool is_absent(const struct cte__config_key *key, const struct cte__config_target *target)
+{
+    const void *field = (const char *)target + key->offset;
+    return (key->type == CTE__CONFIG_SCORE && *(const float *)field < 0.0f) ||
+           (key->type == CTE__CONFIG_TEXT && *(const char *)field == '\0');
+}
+
+static void print_target(FILE *stream, const cte_config *config,
+                         const struct cte__config_target *target)
+{
+    const char *indent = "  - ";
+    for (size_t i = 0; i < cte__config_key_count; i++) {
+        const struct cte__config_key *key = &cte__config_keys[i];
+        if (strcmp(key->section, "storage") != 0 || is_absent(key, target))
+            continue;
+        print_line(stream, config, indent, key, target,
+                   key->type == CTE__CONFIG_BYTES ? &target->capacity_origin : &target->origin);
+        indent = "    ";
+    }
+}
+
+static void print_section(FILE *stream, const cte_config *config, const char *section)
+{
+    fprintf(stream, "%s:\n", section);
+    if (strcmp(section, "storage") == 0) {
+        for (uint32_t i = 0; i < config->target_count; i++)
+            print_target(stream, config, &config->targets[i]);
+        return;
+    }
+    for (size_t i = 0; i < cte__config_key_count; i++)
+        if (strcmp(cte__config_keys[i].section, section) == 0)
+            print_line(stream, config, "  ", &cte__config_keys[i], config, &config->origin[i]);
+}
+
+static void print_all(FILE *stream, const cte_config *config)
+{
+    const char *section = "";
+    for (size_t i = 0; i < cte__config_key_count; i++) {
+        const struct cte__config_key *key = &cte__config_keys[i];
+        if (key->section[0] == '\0') {
+            if (!cte__config_is_section(key->name)) /* else a short form of the section */
+                print_line(stream, config, "", key, config, &config->origin[i]);
+        } else if (strcmp(key->section, section) != 0) {
+            section = key->section; /* rows of a section stand together */
+            print_section(stream, config, section);
+        }
+    }
+}
+
+cte_status cte_config_show(const cte_config *config, FILE *stream)
+{
+    if (!config || !stream)
+        return -EINVAL;
+    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (plain == (locale_t)0)
+        return -ENOMEM;
+    locale_t previous = uselocale(plain); /* scores have a point, whatever the program's locale */
+    print_all(stream, config);
+    errno = 0;
+    cte_status status = CTE_OK;
+    if (fflush(stream) != 0 || ferror(stream))
+        status = errno ? -errno : -EIO;
+    uselocale(previous);
+    freelocale(plain);
+    return status;
+}
