@@ -1,0 +1,618 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* How the driver behaves at its edges, compared with the default driver where that has an opinion.
+ */
+#include "support.h"
+
+#include <fcntl.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+enum { DRIVERS = 2 };
+
+/* The default driver first, then cte. */
+static hid_t fapl_of(int driver)
+{
+    return driver == 0 ? fapl_sec2() : fapl_cte(NULL);
+}
+
+static int in_scratch(void **state)
+{
+    char name[] = "test-XXXXXX";
+    (void)state;
+    if (chdir(scratch_directory()) != 0 || !mkdtemp(name))
+        return -1;
+    return chdir(name);
+}
+
+static int out_of_scratch(void **state)
+{
+    (void)state;
+    return chdir(scratch_directory());
+}
+
+static void make_file(const char *name, hid_t fapl)
+{
+    OK(H5Fclose(OK(H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, fapl))));
+}
+
+/* Silent, so that the expected failures do not fill the log. */
+static hid_t try_open(const char *name, unsigned flags, hid_t fapl)
+{
+    hid_t file;
+    H5E_BEGIN_TRY
+    {
+        file = flags & (H5F_ACC_TRUNC | H5F_ACC_EXCL) ? H5Fcreate(name, flags, H5P_DEFAULT, fapl)
+                                                      : H5Fopen(name, flags, fapl);
+    }
+    H5E_END_TRY;
+    return file;
+}
+
+/* The call fails, and each word stands somewhere on the error stack. */
+static void assert_open_fails(const char *name, unsigned flags, hid_t fapl,
+                              const char *const words[])
+{
+    assert_true(try_open(name, flags, fapl) < 0);
+    char *text = error_stack_text();
+    for (; *words; words++)
+        if (!strstr(text, *words))
+            fail_msg("'%s' is not in:\n%s", *words, text);
+    free(text);
+}
+
+static hid_t create_bytes(hid_t file, const char *name, hsize_t bytes)
+{
+    hid_t space = OK(H5Screate_simple(1, &bytes, NULL));
+    hid_t set =
+        OK(H5Dcreate2(file, name, H5T_STD_U8LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+    OK(H5Sclose(space));
+    return set;
+}
+
+static void transfer(hid_t set, bool write, hsize_t start, hsize_t count, unsigned char *bytes)
+{
+    hid_t space = OK(H5Dget_space(set)), memory = OK(H5Screate_simple(1, &count, NULL));
+    OK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL));
+    if (write)
+        OK(H5Dwrite(set, H5T_NATIVE_UCHAR, memory, space, H5P_DEFAULT, bytes));
+    else
+        OK(H5Dread(set, H5T_NATIVE_UCHAR, memory, space, H5P_DEFAULT, bytes));
+    OK(H5Sclose(space));
+    OK(H5Sclose(memory));
+}
+
+static void configuration_is_kept_and_checked(void **state)
+{
+    (void)state;
+    cte_hdf5_config config = CTE_HDF5_CONFIG_INIT, found = CTE_HDF5_CONFIG_INIT;
+    config.mode = CTE_FILE_MODE_BYPASS;
+    config.drain = CTE_FILE_DRAIN_ASYNC;
+    config.score_raw = 0.5f;
+    config.score_metadata = 1.0f;
+    hid_t fapl = fapl_cte(&config), copy = OK(H5Pcopy(fapl)), plain = fapl_sec2();
+    OK(H5Pget_fapl_cte(copy, &found));
+    assert_memory_equal(&config, &found, sizeof config);
+    assert_true(H5Pequal(fapl, copy) > 0);
+    make_file("a.h5", copy);
+    hid_t file = OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl)), of_file = OK(H5Fget_access_plist(file));
+    memset(&found, 0, sizeof found);
+    found.size = sizeof found;
+    OK(H5Pget_fapl_cte(of_file, &found));
+    assert_memory_equal(&config, &found, sizeof config);
+    H5E_BEGIN_TRY
+    {
+        assert_true(H5Pget_fapl_cte(plain, &found) < 0);
+        config.mode = (cte_file_mode)99;
+        assert_true(H5Pset_fapl_cte(fapl, &config) < 0);
+        config.mode = CTE_FILE_MODE_CONFIG;
+        config.score_raw = 1.5f;
+        assert_true(H5Pset_fapl_cte(fapl, &config) < 0);
+        config.score_raw = 0.0f / 0.0f;
+        assert_true(H5Pset_fapl_cte(fapl, &config) < 0);
+        config.score_raw = 0;
+        config.size = 3;
+        assert_true(H5Pset_fapl_cte(fapl, &config) < 0);
+        assert_true(H5Pset_fapl_cte(H5P_DATASET_CREATE_DEFAULT, NULL) < 0);
+    }
+    H5E_END_TRY;
+    OK(H5Pclose(of_file));
+    OK(H5Fclose(file));
+    OK(H5Pclose(fapl));
+    OK(H5Pclose(copy));
+    OK(H5Pclose(plain));
+}
+
+static void driver_without_configuration_takes_defaults(void **state)
+{
+    (void)state;
+    const cte_hdf5_config defaults = CTE_HDF5_CONFIG_INIT;
+    cte_hdf5_config found = CTE_HDF5_CONFIG_INIT;
+    hid_t fapl = OK(H5Pcreate(H5P_FILE_ACCESS));
+    found.mode = CTE_FILE_MODE_SCRATCH;
+    OK(H5Pset_driver(fapl, H5FD_CTE, NULL));
+    OK(H5Pget_fapl_cte(fapl, &found));
+    assert_memory_equal(&defaults, &found, sizeof found);
+    make_file("a.h5", fapl);
+    OK(H5Pclose(fapl));
+}
+
+/* The library may be closed and started again; the old id then belongs to nobody. */
+static void survives_close_of_the_library(void **state)
+{
+    (void)state;
+    for (int round = 0; round < 3; round++) {
+        hid_t fapl = fapl_cte(NULL);
+        make_file("a.h5", fapl);
+        hid_t file = OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl));
+        (void)file; /* left open: H5close() closes it */
+        OK(H5close());
+    }
+}
+
+static void open_errors_are_those_of_the_default_driver(void **state)
+{
+    (void)state;
+    for (int driver = 0; driver < DRIVERS; driver++) {
+        hid_t fapl = fapl_of(driver);
+        make_file("there.h5", fapl);
+        assert_open_fails("missing.h5", H5F_ACC_RDONLY, fapl,
+                          (const char *const[]){"unable to open file", "name = 'missing.h5'",
+                                                "errno = 2", "No such file or directory", NULL});
+        assert_open_fails("no/such/a.h5", H5F_ACC_TRUNC, fapl,
+                          (const char *const[]){"unable to open file", "name = 'no/such/a.h5'",
+                                                "No such file or directory", NULL});
+        assert_open_fails("there.h5", H5F_ACC_EXCL, fapl,
+                          (const char *const[]){"unable to open file", "File exists", NULL});
+        assert_int_equal(mkdir("directory", 0700), 0);
+        assert_open_fails("directory", H5F_ACC_RDWR, fapl,
+                          (const char *const[]){"unable to open file", "Is a directory", NULL});
+        assert_open_fails("", H5F_ACC_RDONLY, fapl,
+                          (const char *const[]){"invalid file name", NULL});
+        assert_int_equal(rmdir("directory"), 0);
+        FILE *stream = fopen("text", "w");
+        assert_non_null(stream);
+        fputs("this is no HDF5 file", stream);
+        fclose(stream);
+        assert_open_fails("text", H5F_ACC_RDONLY, fapl,
+                          (const char *const[]){"file signature not found", NULL});
+        OK(H5Pclose(fapl));
+    }
+}
+
+static void read_only_files_stay_so(void **state)
+{
+    (void)state;
+    for (int driver = 0; driver < DRIVERS; driver++) {
+        hid_t fapl = fapl_of(driver);
+        (void)unlink("a.h5");
+        make_file("a.h5", fapl);
+        hid_t file = OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl)), group;
+        H5E_BEGIN_TRY
+        {
+            group = H5Gcreate2(file, "g", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT);
+        }
+        H5E_END_TRY;
+        assert_true(group < 0);
+        OK(H5Fclose(file));
+        assert_int_equal(chmod("a.h5", 0400), 0);
+        if (geteuid() != 0)
+            assert_open_fails("a.h5", H5F_ACC_RDWR, fapl,
+                              (const char *const[]){"Permission denied", NULL});
+        OK(H5Fclose(OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl))));
+        OK(H5Pclose(fapl));
+    }
+}
+
+static void one_file_opened_twice_is_one_file(void **state)
+{
+    (void)state;
+    for (int driver = 0; driver < DRIVERS; driver++) {
+        hid_t fapl = fapl_of(driver);
+        (void)unlink("link.h5");
+        hid_t first = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+        assert_int_equal(link("a.h5", "link.h5"), 0);
+        hid_t second = OK(H5Fopen("link.h5", H5F_ACC_RDWR, fapl));
+        hid_t group = OK(H5Gcreate2(first, "made", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
+        assert_true(H5Lexists(second, "made", H5P_DEFAULT) > 0);
+        assert_open_fails(
+            "link.h5", H5F_ACC_TRUNC, fapl,
+            (const char *const[]){"unable to truncate a file which is already open", NULL});
+        OK(H5Gclose(group));
+        OK(H5Fclose(first));
+        OK(H5Fclose(second));
+        OK(H5Pclose(fapl));
+    }
+}
+
+/* Exit status of a child that opens the file with the default driver. */
+static int stock_open(const char *name, unsigned flags)
+{
+    int status;
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        hid_t fapl = fapl_sec2();
+        _exit(try_open(name, flags, fapl) < 0);
+    }
+    assert_int_equal(waitpid(child, &status, 0), child);
+    return WEXITSTATUS(status);
+}
+
+static void other_processes_see_the_lock(void **state)
+{
+    (void)state;
+    hid_t fapl = fapl_cte(NULL), no_lock = fapl_cte(NULL);
+    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+    assert_int_not_equal(stock_open("a.h5", H5F_ACC_RDONLY), 0);
+    OK(H5Fclose(file));
+    file = OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl));
+    assert_int_equal(stock_open("a.h5", H5F_ACC_RDONLY), 0);
+    assert_int_not_equal(stock_open("a.h5", H5F_ACC_RDWR), 0);
+    OK(H5Fclose(file));
+    assert_int_equal(stock_open("a.h5", H5F_ACC_RDWR), 0);
+
+    int fd = open("a.h5", O_RDONLY | O_CLOEXEC);
+    assert_true(fd >= 0 && flock(fd, LOCK_EX) == 0);
+    assert_open_fails("a.h5", H5F_ACC_RDONLY, fapl,
+                      (const char *const[]){"cannot lock 'a.h5'", "errno = 11", NULL});
+    OK(H5Pset_file_locking(no_lock, 0, 0));
+    OK(H5Fclose(OK(H5Fopen("a.h5", H5F_ACC_RDONLY, no_lock))));
+    close(fd);
+    OK(H5Pclose(fapl));
+    OK(H5Pclose(no_lock));
+}
+
+static void stock_tools_read_the_file_after_close(void **state)
+{
+    (void)state;
+    int status;
+    unsigned char bytes[5000];
+    memset(bytes, 42, sizeof bytes);
+    hid_t fapl = fapl_cte(NULL);
+    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+    hid_t set = create_bytes(file, "set", sizeof bytes);
+    for (hsize_t i = 0; i < 50; i++)
+        transfer(set, true, i * 100, 100, bytes);
+    OK(H5Fflush(file, H5F_SCOPE_GLOBAL));
+    OK(H5Dclose(set));
+    OK(H5Fclose(file));
+    assert_true(H5Fis_hdf5("a.h5") > 0);
+    char *text = run_command(&status, "h5dump -y -w 0 -d /set -s 4990 -c 10 a.h5 2>&1");
+    assert_int_equal(status, 0);
+    assert_non_null(strstr(text, "42, 42, 42, 42, 42, 42, 42, 42, 42, 42"));
+    free(text);
+    OK(H5Pclose(fapl));
+}
+
+struct sizes {
+    hsize_t at[12];
+    int count;
+};
+
+static void note_size(hid_t file, struct sizes *sizes)
+{
+    OK(H5Fget_filesize(file, &sizes->at[sizes->count++]));
+}
+
+/* The size that HDF5 reports after each kind of operation. */
+static void file_size_follows_each_operation(void **state)
+{
+    (void)state;
+    struct sizes sizes[DRIVERS] = {{{0}, 0}, {{0}, 0}};
+    unsigned char bytes[3000] = {1};
+    for (int driver = 0; driver < DRIVERS; driver++) {
+        hid_t fapl = fapl_of(driver);
+        hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+        note_size(file, &sizes[driver]);
+        hid_t set = create_bytes(file, "set", 100000);
+        note_size(file, &sizes[driver]);
+        transfer(set, true, 0, 100, bytes);
+        note_size(file, &sizes[driver]);
+        transfer(set, true, 97000, 3000, bytes);
+        note_size(file, &sizes[driver]);
+        OK(H5Fflush(file, H5F_SCOPE_LOCAL));
+        note_size(file, &sizes[driver]);
+        OK(H5Dclose(set));
+        OK(H5Ldelete(file, "set", H5P_DEFAULT));
+        note_size(file, &sizes[driver]);
+        OK(H5Fflush(file, H5F_SCOPE_GLOBAL));
+        note_size(file, &sizes[driver]);
+        OK(H5Fclose(file));
+        file = OK(H5Fopen("a.h5", H5F_ACC_RDONLY, fapl));
+        note_size(file, &sizes[driver]);
+        OK(H5Fclose(file));
+        OK(H5Pclose(fapl));
+    }
+    assert_memory_equal(&sizes[0], &sizes[1], sizeof sizes[0]);
+}
+
+static void descriptor_is_given_only_where_honest(void **state)
+{
+    (void)state;
+    cte_hdf5_config config = CTE_HDF5_CONFIG_INIT;
+    void *handle = NULL;
+    config.mode = CTE_FILE_MODE_BYPASS;
+    hid_t fapl = fapl_cte(&config);
+    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+    OK(H5Fget_vfd_handle(file, H5P_DEFAULT, &handle));
+    struct stat of_handle, of_name;
+    assert_int_equal(fstat(*(int *)handle, &of_handle), 0);
+    assert_int_equal(stat("a.h5", &of_name), 0);
+    assert_true(of_handle.st_ino == of_name.st_ino && of_handle.st_dev == of_name.st_dev);
+    OK(H5Fclose(file));
+    OK(H5Pclose(fapl));
+
+    cte_file *probe = NULL;
+    assert_int_equal(cte_file_open(NULL, "a.h5", O_RDWR, 0600, NULL, &probe), CTE_OK);
+    bool tracked = cte_file_is_tracked(probe);
+    assert_int_equal(cte_file_close(probe), CTE_OK);
+    fapl = fapl_cte(NULL);
+    file = OK(H5Fopen("a.h5", H5F_ACC_RDWR, fapl));
+    herr_t result;
+    H5E_BEGIN_TRY
+    {
+        result = H5Fget_vfd_handle(file, H5P_DEFAULT, &handle);
+    }
+    H5E_END_TRY;
+    assert_true(tracked ? result < 0 : result >= 0);
+    OK(H5Fclose(file));
+    OK(H5Pclose(fapl));
+}
+
+/* The driver below the library: bounds that HDF5 itself never passes. */
+static void addresses_out_of_range_are_refused(void **state)
+{
+    (void)state;
+    hid_t fapl = fapl_cte(NULL);
+    unsigned char bytes[16] = {0};
+    H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
+    assert_non_null(file);
+    const H5FD_class_t *driver = file->cls;
+    assert_string_equal(driver->name, "cte");
+    H5E_BEGIN_TRY
+    {
+        assert_true(driver->write(file, H5FD_MEM_DRAW, H5P_DEFAULT, INT64_MAX - 8, 16, bytes) < 0);
+        assert_true(driver->read(file, H5FD_MEM_DRAW, H5P_DEFAULT, HADDR_UNDEF, 16, bytes) < 0);
+        assert_true(driver->write(file, H5FD_MEM_SUPER, H5P_DEFAULT, (haddr_t)1 << 63, 1, bytes) <
+                    0);
+        assert_true(driver->read(file, H5FD_MEM_SUPER, H5P_DEFAULT, 0, SIZE_MAX, bytes) < 0);
+        assert_null(H5FDopen("raw", H5F_ACC_RDWR, fapl, 0));
+    }
+    H5E_END_TRY;
+    assert_true(H5FDget_eof(file, H5FD_MEM_SUPER) == 0);
+    OK(H5FDclose(file));
+    OK(H5Pclose(fapl));
+}
+
+/* Small pieces in every relation to what is pending and to what was read in advance. */
+static void small_pieces_never_show_old_bytes(void **state)
+{
+    enum { BYTES = 600000, ROUNDS = 6000 };
+    (void)state;
+    hid_t fapl = fapl_cte(NULL);
+    H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
+    assert_non_null(file);
+    unsigned char *model = calloc(BYTES, 1), *buffer = malloc(BYTES);
+    assert_true(model && buffer);
+    haddr_t at = 0;
+    srandom(7);
+    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, BYTES));
+    for (int round = 0; round < ROUNDS; round++) {
+        size_t size = 1 + (size_t)random() % (random() % 8 ? 3000 : 70000);
+        if (random() % 4 == 0 || at + size > BYTES)
+            at = (haddr_t)random() % (BYTES - size);
+        H5FD_mem_t type = random() % 5 ? H5FD_MEM_DRAW : H5FD_MEM_OHDR;
+        if (random() % 2) {
+            memset(buffer, (int)(random() % 255), size);
+            OK(H5FDwrite(file, type, H5P_DEFAULT, at, size, buffer));
+            memcpy(model + at, buffer, size);
+        } else {
+            OK(H5FDread(file, type, H5P_DEFAULT, at, size, buffer));
+            assert_memory_equal(buffer, model + at, size);
+        }
+        at += size;
+        if (random() % 200 == 0)
+            OK(H5FDflush(file, H5P_DEFAULT, 0));
+    }
+    OK(H5FDtruncate(file, H5P_DEFAULT, 0));
+    OK(H5FDclose(file));
+    size_t bytes = 0;
+    char *whole = read_whole("raw", &bytes);
+    assert_int_equal(bytes, BYTES);
+    assert_memory_equal(whole, model, BYTES);
+    free(whole);
+    free(model);
+    free(buffer);
+    OK(H5Pclose(fapl));
+}
+
+/* A write error comes out at the latest with the flush, with name, offset, size and cause. */
+static void write_errors_are_told(void **state)
+{
+    (void)state;
+    cte_hdf5_config config = CTE_HDF5_CONFIG_INIT;
+    unsigned char bytes[1000] = {1};
+    struct rlimit old, low;
+    config.mode = CTE_FILE_MODE_BYPASS; /* the file size limit is felt at once */
+    hid_t fapl = fapl_cte(&config);
+    H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
+    assert_non_null(file);
+    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, 100000));
+    OK(H5FDwrite(file, H5FD_MEM_DRAW, H5P_DEFAULT, 70000, sizeof bytes, bytes));
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = old;
+    low.rlim_cur = 65536;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    herr_t flushed;
+    H5E_BEGIN_TRY
+    {
+        flushed = H5FDflush(file, H5P_DEFAULT, 0);
+    }
+    H5E_END_TRY;
+    char *text = error_stack_text();
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, before);
+    assert_true(flushed < 0);
+    assert_non_null(strstr(text, "filename = 'raw', offset = 70000, size = 1000, error message = "
+                                 "'File too large' (EFBIG)"));
+    free(text);
+    OK(H5FDflush(file, H5P_DEFAULT, 0)); /* what was pending still is, and now goes through */
+    OK(H5FDclose(file));
+    size_t size = 0;
+    char *whole = read_whole("raw", &size);
+    assert_int_equal(size, 71000);
+    assert_int_equal(whole[70000], 1);
+    free(whole);
+    OK(H5Pclose(fapl));
+}
+
+static hid_t latest(hid_t fapl)
+{
+    OK(H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST));
+    return fapl;
+}
+
+static hid_t create_series(hid_t file)
+{
+    hsize_t none[1] = {0}, max[1] = {H5S_UNLIMITED}, chunk[1] = {256};
+    hid_t space = OK(H5Screate_simple(1, none, max)), dcpl = OK(H5Pcreate(H5P_DATASET_CREATE));
+    OK(H5Pset_chunk(dcpl, 1, chunk));
+    hid_t set = OK(H5Dcreate2(file, "set", H5T_STD_U8LE, space, H5P_DEFAULT, dcpl, H5P_DEFAULT));
+    OK(H5Pclose(dcpl));
+    OK(H5Sclose(space));
+    return set;
+}
+
+/* What a stock reader in SWMR mode, in another process, finds: the length of the series, or -1. */
+static long stock_swmr_length(void)
+{
+    int pipe_ends[2];
+    long length = -1;
+    assert_int_equal(pipe(pipe_ends), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        hid_t file = try_open("a.h5", H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, latest(fapl_sec2()));
+        if (file >= 0) {
+            hsize_t size[1];
+            hid_t set = H5Dopen2(file, "set", H5P_DEFAULT), space = H5Dget_space(set);
+            if (H5Sget_simple_extent_dims(space, size, NULL) == 1)
+                length = (long)size[0];
+            unsigned char *bytes = malloc(size[0] + 1);
+            if (H5Dread(set, H5T_NATIVE_UCHAR, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes) < 0)
+                length = -2;
+            for (hsize_t i = 0; length > 0 && i < size[0]; i++)
+                if (bytes[i] != 9)
+                    length = -3;
+        }
+        _exit(write(pipe_ends[1], &length, sizeof length) != sizeof length);
+    }
+    assert_int_equal(read(pipe_ends[0], &length, sizeof length), sizeof length);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    close(pipe_ends[0]);
+    close(pipe_ends[1]);
+    return length;
+}
+
+static void append_and_look(hid_t set)
+{
+    unsigned char bytes[1000];
+    memset(bytes, 9, sizeof bytes);
+    for (hsize_t size = 100; size <= 1000; size += 300) {
+        OK(H5Dset_extent(set, &size));
+        transfer(set, true, 0, size, bytes);
+        OK(H5Dflush(set));
+        assert_int_equal(stock_swmr_length(), (long)size);
+    }
+}
+
+static void swmr_readers_of_any_driver_follow_a_started_writer(void **state)
+{
+    (void)state;
+    hid_t fapl = latest(fapl_cte(NULL));
+    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl)), set = create_series(file);
+    assert_int_equal(stock_swmr_length(), -1); /* not yet open to readers */
+    OK(H5Fstart_swmr_write(file));
+    append_and_look(set);
+    OK(H5Dclose(set));
+    OK(H5Fclose(file));
+    OK(H5Pclose(fapl));
+    assert_int_equal(stock_open("a.h5", H5F_ACC_RDWR), 0);
+}
+
+static void swmr_readers_of_any_driver_follow_an_opened_writer(void **state)
+{
+    (void)state;
+    hid_t fapl = latest(fapl_cte(NULL));
+    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl)), set = create_series(file);
+    OK(H5Dclose(set));
+    OK(H5Fclose(file));
+    file = OK(H5Fopen("a.h5", H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE, fapl));
+    set = OK(H5Dopen2(file, "set", H5P_DEFAULT));
+    append_and_look(set);
+    OK(H5Dclose(set));
+    OK(H5Fclose(file));
+    OK(H5Pclose(fapl));
+}
+
+/* Reads past the end of the file but inside what HDF5 allocated are zeros. */
+static void unwritten_bytes_read_as_zeros(void **state)
+{
+    (void)state;
+    hid_t fapl = fapl_cte(NULL);
+    H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
+    assert_non_null(file);
+    unsigned char bytes[8192], zeros[8192] = {0};
+    memset(bytes, 1, sizeof bytes);
+    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, 200000));
+    OK(H5FDwrite(file, H5FD_MEM_SUPER, H5P_DEFAULT, 0, 5000, bytes));
+    OK(H5FDread(file, H5FD_MEM_SUPER, H5P_DEFAULT, 1000, sizeof bytes, bytes));
+    assert_int_equal(bytes[3999], 1);
+    assert_memory_equal(bytes + 4000, zeros, 4192);
+    OK(H5FDread(file, H5FD_MEM_DRAW, H5P_DEFAULT, 100000, sizeof bytes, bytes));
+    assert_memory_equal(bytes, zeros, sizeof bytes);
+    assert_true(H5FDget_eof(file, H5FD_MEM_SUPER) == 5000);
+    OK(H5FDtruncate(file, H5P_DEFAULT, 1));
+    assert_true(H5FDget_eof(file, H5FD_MEM_SUPER) == 200000);
+    OK(H5FDclose(file));
+    OK(H5Pclose(fapl));
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, in_scratch, out_of_scratch)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        TEST(configuration_is_kept_and_checked),
+        TEST(driver_without_configuration_takes_defaults),
+        TEST(survives_close_of_the_library),
+        TEST(open_errors_are_those_of_the_default_driver),
+        TEST(read_only_files_stay_so),
+        TEST(one_file_opened_twice_is_one_file),
+        TEST(other_processes_see_the_lock),
+        TEST(stock_tools_read_the_file_after_close),
+        TEST(file_size_follows_each_operation),
+        TEST(descriptor_is_given_only_where_honest),
+        TEST(addresses_out_of_range_are_refused),
+        TEST(small_pieces_never_show_old_bytes),
+        TEST(unwritten_bytes_read_as_zeros),
+        TEST(write_errors_are_told),
+        TEST(swmr_readers_of_any_driver_follow_a_started_writer),
+        TEST(swmr_readers_of_any_driver_follow_an_opened_writer),
+    };
+    (void)scratch_directory();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
