@@ -136,29 +136,28 @@ static int open_mark(int dir_fd, const char *path, struct cte__target_mark *mark
 }
 
 /* May what is here be removed?  Arenas only with the mark of this store beside them; where there is
- * neither, nothing is lost.  `*marked` says which it is. */
-static cte_status check_ours(int dir_fd, const struct cte__target_spec *spec, bool want_unused,
-                             bool *marked)
+ * neither, nothing is lost. */
+static cte_status check_ours(int dir_fd, const struct cte__target_spec *spec, bool want_unused)
 {
     struct cte__target_mark mark;
     int mark_fd = open_mark(dir_fd, spec->path, &mark);
     if (mark_fd < 0 && mark_fd != -ENOENT)
         return mark_fd;
-    *marked = mark_fd >= 0;
+    bool marked = mark_fd >= 0;
     cte_status rc = 0;
-    if (*marked && want_unused)
+    if (marked && want_unused)
         rc = cte__target_lock(mark_fd, true, spec->path);
-    if (*marked)
+    if (marked)
         close(mark_fd);
-    if (rc != 0 || (*marked && mark.store_id == spec->store_id))
+    if (rc != 0 || (marked && mark.store_id == spec->store_id))
         return rc;
     int arena_count = scan_arenas(dir_fd, false);
-    if (arena_count < 0 || (arena_count == 0 && !*marked))
+    if (arena_count < 0 || (arena_count == 0 && !marked))
         return arena_count;
     cte__log_error(
         "directory %s holds files %s and is left alone; give the target another path, or "
         "remove the directory if its data is not needed",
-        spec->path, *marked ? "of another store" : "that were not made by cte");
+        spec->path, marked ? "of another store" : "that were not made by cte");
     return -EEXIST;
 }
 
@@ -207,6 +206,8 @@ static int make_directory(const char *path, bool *made)
     int fd = open_directory(path);
     if (fd == -ENOENT)
         cte__log_error("cannot make target %s: another process removed it meanwhile", path);
+    if (fd < 0 && *made)
+        rmdir(path); /* best effort: it is empty, and the error is told already */
     return fd;
 }
 
@@ -236,8 +237,7 @@ static uint64_t reclaimable_bytes(int dir_fd, const struct cte__target_spec *spe
 
 static cte_status make_backing(int dir_fd, const struct cte__target_spec *spec)
 {
-    bool marked;
-    cte_status rc = check_ours(dir_fd, spec, true, &marked);
+    cte_status rc = check_ours(dir_fd, spec, true);
     if (rc == 0)
         rc = cte__target_check_space(dir_fd, spec->path,
                                      spec->capacity_bytes + CTE__TARGET_MARK_BYTES,
@@ -276,12 +276,12 @@ static cte_status ram_create(const struct cte__target_spec *spec)
     return rc;
 }
 
-/* The mark goes last, the directory only if nothing else is in it. */
+/* The mark goes last, the directory only if nothing else is in it.  One without arenas and mark is
+ * what remains where a process died between two of these steps. */
 static cte_status remove_backing(int dir_fd, const struct cte__target_spec *spec)
 {
-    bool marked;
-    cte_status rc = check_ours(dir_fd, spec, false, &marked);
-    if (rc != 0 || !marked)
+    cte_status rc = check_ours(dir_fd, spec, false);
+    if (rc != 0)
         return rc;
     rc = scan_arenas(dir_fd, true);
     if (rc >= 0)
