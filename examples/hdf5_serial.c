@@ -84,7 +84,7 @@ static hid_t make_access(const struct options *options)
 
 static hid_t create_dataset(hid_t group, enum layout layout, hsize_t rows)
 {
-    hsize_t chunk[RANK] = {CHUNK_ROWS, COLUMNS};
+    hsize_t chunk[RANK] = {rows < CHUNK_ROWS ? rows : CHUNK_ROWS, COLUMNS};
     hsize_t size[RANK] = {layout == EXTENDIBLE ? 0 : rows, COLUMNS};
     hsize_t limit[RANK] = {layout == EXTENDIBLE ? H5S_UNLIMITED : rows, COLUMNS};
     hid_t space = check_id(H5Screate_simple(RANK, size, limit), "H5Screate_simple");
