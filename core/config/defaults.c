@@ -94,6 +94,8 @@ static bool usable_scratch(const char *directory, uint64_t *bytes)
 
 static void default_file_target(cte_config *config)
 {
+    char name[CTE__STORE_NAME_MAX];
+    memcpy(name, config->store_name, sizeof name);
     for (size_t i = 0; i < COUNT(scratch_variables); i++) {
         const char *directory = getenv(scratch_variables[i]);
         uint64_t bytes;
@@ -104,8 +106,8 @@ static void default_file_target(cte_config *config)
                                               .capacity_bytes = bytes,
                                               .score = -1.0f,
                                               .origin.variable = scratch_variables[i]};
-        int length = snprintf(target->path, sizeof target->path, "%s/cte-%s.target", directory,
-                              config->store_name);
+        int length =
+            snprintf(target->path, sizeof target->path, "%s/cte-%s.target", directory, name);
         if (length < (int)sizeof target->path) {
             target->capacity_origin = target->origin;
             config->target_count++;

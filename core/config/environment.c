@@ -86,7 +86,7 @@ cte_status cte__config_apply_target_environment(struct cte__config_load *load)
     return status;
 }
 
-static bool is_known(const char *name)
+bool cte__config_is_known_variable(const char *name)
 {
     for (size_t i = 0; i < cte__config_key_count; i++)
         if (cte__config_keys[i].variable && strcmp(cte__config_keys[i].variable, name) == 0)
@@ -127,7 +127,7 @@ void cte__config_warn_unknown_variables(void)
             continue;
         memcpy(name, *entry, length);
         name[length] = '\0';
-        if (!is_known(name))
+        if (!cte__config_is_known_variable(name))
             warn_unknown(name);
     }
 }

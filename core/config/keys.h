@@ -120,5 +120,6 @@ cte_status cte__config_parse_yaml(struct cte__config_load *load, const char *tex
 cte_status cte__config_apply_environment(struct cte__config_load *load);
 cte_status cte__config_apply_target_environment(struct cte__config_load *load);
 void cte__config_warn_unknown_variables(void);
+bool cte__config_is_known_variable(const char *name);
 
 #endif

@@ -64,10 +64,9 @@ static size_t decode(const unsigned char *at, uint32_t *character)
                     : at[0] >> 4 == 14 ? 3
                     : at[0] >> 3 == 30 ? 4
                                        : 0;
-    if (length < 2) {
-        *character = at[0];
+    *character = at[0];
+    if (length < 2)
         return length;
-    }
     uint32_t value = at[0] & (0x7fu >> length);
     for (size_t i = 1; i < length; i++) {
         if (at[i] >> 6 != 2) /* also stops at the terminating 0 */

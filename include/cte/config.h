@@ -6,7 +6,9 @@
  * Sources, first match wins: an explicit path, the environment variable CTE_CONFIG, then
  * WRP_RUNTIME_CONF, else the embedded defaults.  On top, CTE_* environment variables override
  * single keys (docs/CONFIGURATION.md lists them).  Parsing is strict: an unknown key, a bad
- * unit or a value out of range is CTE_ERR_CONFIG with source, line and column in the error text.
+ * unit, a value out of range or an unreadable file is CTE_ERR_CONFIG with source, line and column (or
+ * the environment variable) in the error text.  CTE_ERR_NO_TARGET: the configuration names no target
+ * and the node has no room for the default ones.
  *
  * Thread rule: a config is immutable once made; sharing it between threads is fine.
  */
@@ -27,7 +29,8 @@ extern "C" {
  * Loads the effective configuration.
  * @param path         YAML file, or NULL for the sources above
  * @param out          receives the config; free with cte_config_free()
- * @param error        receives "source:line:column: what is wrong and what to do", may be NULL
+ * @param error        receives "source:line:column: what is wrong and what to do" (cut to fit; "" on
+ *                     success), may be NULL
  * @param error_bytes  room in `error`
  */
 cte_status cte_config_load(const char *path, cte_config **out, char *error, size_t error_bytes);
