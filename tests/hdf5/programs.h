@@ -19,7 +19,6 @@ extern const struct program data_programs[], file_programs[]; /* end: name NULL 
 
 /* Shared by both files of programs: a creation list without object times, so that files compare. */
 hid_t dataset_creation(int rank, const hsize_t *chunk);
-hid_t file_creation(void); /* the root group has times in the latest format */
 /* Values that differ everywhere. */
 int *ramp(size_t count, int start);
 void write_ints(hid_t location, const char *name, hsize_t count, int start);

@@ -16,13 +16,6 @@ hid_t dataset_creation(int rank, const hsize_t *chunk)
     return dcpl;
 }
 
-hid_t file_creation(void)
-{
-    hid_t fcpl = OK(H5Pcreate(H5P_FILE_CREATE));
-    OK(H5Pset_obj_track_times(fcpl, 0));
-    return fcpl;
-}
-
 int *ramp(size_t count, int start)
 {
     int *values = malloc(count * sizeof *values);
@@ -329,9 +322,7 @@ static void virtual_dataset(hid_t base)
     }
     hid_t fapl = OK(H5Pcopy(base)), file;
     OK(H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST));
-    hid_t fcpl = file_creation();
-    file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, fcpl, fapl));
-    OK(H5Pclose(fcpl));
+    file = create_file(fapl);
     hid_t set = create_ints(file, "all", 1, total, NULL, dcpl);
     OK(H5Dclose(set));
     check_ints(file, "all", SOURCES * COUNT, 0);

@@ -14,10 +14,8 @@ static void many_links(hid_t base, const char *name, H5F_libver_t low)
     enum { LINKS = 10000 };
     hid_t fapl = OK(H5Pcopy(base));
     OK(H5Pset_libver_bounds(fapl, low, H5F_LIBVER_LATEST));
-    hid_t fcpl = file_creation(), gcpl = OK(H5Pcreate(H5P_GROUP_CREATE));
-    OK(H5Pset_obj_track_times(gcpl, 0));
-    hid_t file = OK(H5Fcreate(name, H5F_ACC_TRUNC, fcpl, fapl));
-    hid_t group = OK(H5Gcreate2(file, "many", H5P_DEFAULT, gcpl, H5P_DEFAULT));
+    hid_t file = OK(H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+    hid_t group = OK(H5Gcreate2(file, "many", H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
     write_ints(file, "target", 4, 0);
     for (int i = 0; i < LINKS; i++) {
         char link[32];
@@ -41,8 +39,6 @@ static void many_links(hid_t base, const char *name, H5F_libver_t low)
     CHECK(info.nlinks == LINKS - (LINKS + 2) / 3);
     OK(H5Fclose(file));
     OK(H5Pclose(fapl));
-    OK(H5Pclose(fcpl));
-    OK(H5Pclose(gcpl));
 }
 
 static void links(hid_t base)

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Runs each program with the default driver, twice, and with cte, and compares what they leave: the
- * names and sizes of the files, their bytes (wherever the default driver itself is repeatable),
- * h5dump's text and h5diff's verdict.
+ * names and sizes of the files, their bytes (the default driver must repeat its own), h5dump's text
+ * and h5diff's verdict.
  *
  *     test_hdf5_programs <setup> [program]     setup: default, bypass, scores, async */
 #include "programs.h"
@@ -12,8 +12,21 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
+
+/* Stands for the C library's: HDF5 stamps some headers with the time, which no property turns off.
+ */
+int gettimeofday(struct timeval *restrict now, void *restrict zone)
+{
+    (void)zone;
+    *now = (struct timeval){1000000000, 0};
+    return 0;
+}
+
+/* Larger files are sparse; their programs check them. */
+enum { BYTES_COMPARED_MAX = 64 << 20 };
 
 static cte_hdf5_config config_of_setup(const char *setup)
 {
@@ -95,8 +108,9 @@ static int compare_files(const char *program)
             fprintf(stderr, "%s: %s has %lld bytes, should have %lld\n", program, entry->d_name,
                     (long long)found, (long long)expected);
         CHECK(expected == found);
-        if (expected > 64 << 20 || !same_in("sec2", "again", entry->d_name))
+        if (expected > BYTES_COMPARED_MAX)
             continue;
+        CHECK(same_in("sec2", "again", entry->d_name));
         if (!same_in("sec2", "cte", entry->d_name))
             fprintf(stderr, "%s: bytes of %s differ\n", program, entry->d_name);
         CHECK(same_in("sec2", "cte", entry->d_name));
