@@ -1,0 +1,23 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * Hints of the MPI-IO adapter: keys of the MPI_Info given to MPI_File_open().
+ *
+ * The adapter needs no call of its own: programs run over it by
+ * `LD_PRELOAD=libcte_mpiio.so` or by linking it before the MPI library.  A hint must have the same
+ * value on all processes that open the file; that of the lowest rank counts.  An unknown key that
+ * begins with "cte_", or a value that is not listed, is reported once on stderr and ignored.
+ */
+#ifndef CTE_MPIIO_H
+#define CTE_MPIIO_H
+
+/** "default" (tiers and drain), "scratch" (never drained) or "bypass" (plain MPI-IO). */
+#define CTE_MPIIO_HINT_MODE "cte_mode"
+
+/** "on_close", "async" or "never": when written data reaches the real file. */
+#define CTE_MPIIO_HINT_DRAIN "cte_drain"
+
+/** "0" … "1": score of newly written data; 1 asks for the fastest tier. */
+#define CTE_MPIIO_HINT_SCORE "cte_score"
+
+#endif

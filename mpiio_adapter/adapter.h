@@ -1,0 +1,162 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the parts of the MPI-IO adapter share.
+ *
+ * Every tracked MPI_File has a struct cte__mpi_file, found by its handle.  The handle itself is
+ * always MPICH's, with the same view, so whatever is not done here can be handed to MPICH
+ * (hatch.c).
+ *
+ * Locks: the handle table's lock is a leaf.  A file's `pointer_lock` is held through transfers at
+ * the individual pointer, since the next one starts where this one ends.
+ */
+#ifndef CTE_MPIIO_ADAPTER_ADAPTER_H
+#define CTE_MPIIO_ADAPTER_ADAPTER_H
+
+#include <mpi.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cte/file.h>
+
+#include "real.h"
+#include "typemap.h"
+
+/*
+ * Exports a function under its profiling name too: the mpi_f08 binding calls it, and so do tools
+ * that intercept MPI_File_ names themselves.
+ */
+#define CTE__MPI_PROFILING_NAME(name)                                                              \
+    extern __typeof__(MPI_File_##name) PMPI_File_##name                                            \
+        __attribute__((alias("MPI_File_" #name), copy(MPI_File_##name)));
+
+/* A process's view of a file. */
+struct cte__mpi_view {
+    int64_t displacement;
+    uint64_t etype_bytes;
+    struct cte__mpi_typemap *filetype;
+    bool foreign; /* data representation or filetype that only MPICH handles */
+};
+
+/* The communicator that core calls through (comm.c). */
+struct cte__mpi_comm {
+    MPI_Comm comm;
+    bool severed; /* some process could not open the file: collective calls must not be made */
+    cte_comm table;
+};
+
+/* A split collective between begin and end. */
+enum cte__mpi_split { CTE__MPI_SPLIT_NONE, CTE__MPI_SPLIT_OURS, CTE__MPI_SPLIT_REAL };
+
+struct cte__mpi_file {
+    MPI_File handle;
+    struct cte__mpi_file *next; /* in its bucket of the handle table */
+    uint64_t sequence;          /* order of opening */
+    cte_file *file;
+    char *path;
+    struct cte__mpi_comm comm;
+    int amode;
+    bool atomic;
+    struct cte__mpi_view view;
+    pthread_mutex_t pointer_lock;
+    uint64_t pointer_bytes; /* individual pointer: bytes of the view's data before it */
+    enum cte__mpi_split split;
+    MPI_Count split_bytes;
+};
+
+/* One data access. */
+struct cte__mpi_op {
+    bool write;
+    bool collective;
+    bool nonblocking;
+    bool explicit_offset; /* else at the individual pointer */
+    MPI_Offset offset;    /* in etypes */
+    void *buffer;         /* only read when writing */
+    MPI_Count count;
+    MPI_Datatype type;
+};
+
+/* --- message.c: the log level is CTE_LOG_LEVEL's, as everywhere in cte --- */
+enum cte__mpi_level { CTE__MPI_ERROR = 1, CTE__MPI_WARN, CTE__MPI_INFO };
+void cte__mpi_message(enum cte__mpi_level level, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* --- handle.c: the tracked files --- */
+extern atomic_uint cte__mpi_tracked_count;
+struct cte__mpi_file *cte__mpi_lookup(MPI_File handle);
+void cte__mpi_insert(struct cte__mpi_file *file);
+void cte__mpi_remove(struct cte__mpi_file *file);
+/* Takes the file that was opened first out of the table; NULL if there is none. */
+struct cte__mpi_file *cte__mpi_take_oldest(void);
+
+/* NULL for files that pass through: then this is all that the adapter costs. */
+static inline struct cte__mpi_file *cte__mpi_find(MPI_File handle)
+{
+    if (atomic_load_explicit(&cte__mpi_tracked_count, memory_order_acquire) == 0)
+        return NULL;
+    return cte__mpi_lookup(handle);
+}
+
+/* --- comm.c: collective calls of the file's processes --- */
+int cte__mpi_comm_init(struct cte__mpi_comm *comm, MPI_Comm of);
+void cte__mpi_comm_free(struct cte__mpi_comm *comm);
+cte_status cte__mpi_barrier(struct cte__mpi_file *file);
+/* The worst status of all processes; all get the same one. */
+cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status);
+
+/* --- status.c: results in MPI's terms --- */
+void cte__mpi_status_set(MPI_Status *status, MPI_Count bytes);
+int cte__mpi_error_class(cte_status status);
+/* Calls the file's error handler; returns the error code. */
+int cte__mpi_raise(struct cte__mpi_file *file, cte_status status);
+int cte__mpi_raise_code(struct cte__mpi_file *file, int code);
+
+/* --- request.c --- */
+/* A request that is complete, with a status of that many bytes. */
+int cte__mpi_completed_request(MPI_Count bytes, MPI_Request *request);
+
+/* --- view.c --- */
+int cte__mpi_view_init(struct cte__mpi_view *view);
+void cte__mpi_view_free(struct cte__mpi_view *view);
+/* Bytes of the view's data that lie below `size_bytes` of the file. */
+uint64_t cte__mpi_view_bytes_below(const struct cte__mpi_view *view, uint64_t size_bytes);
+
+/* --- pipeline.c --- */
+/*
+ * Moves `bytes` between memory (typemap `memory` repeated from `buffer`) and the view's data from
+ * `position_bytes` on.  `transferred`: bytes below the end of the file.
+ */
+cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
+                         uint64_t bytes, uint64_t *transferred);
+
+/* --- transfer.c --- */
+int cte__mpi_blocking(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Status *status);
+int cte__mpi_nonblocking(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                         MPI_Request *request);
+int cte__mpi_split_begin(struct cte__mpi_file *file, const struct cte__mpi_op *op);
+/* True if the split collective was ours: then it is over and *status is set. */
+bool cte__mpi_split_end(struct cte__mpi_file *file, MPI_Status *status);
+
+/* --- hatch.c: what only MPICH can do runs on the real file, between these two --- */
+int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective);
+int cte__mpi_hatch_leave(struct cte__mpi_file *file, bool collective, int code);
+
+/* --- hints.c --- */
+struct cte__mpi_hints {
+    int mode;  /* cte_file_mode */
+    int drain; /* cte_file_drain_policy */
+    float score;
+};
+void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
+
+/* --- lifecycle.c --- */
+/* True if all processes of MPI_COMM_WORLD are on this node; else says so once. */
+bool cte__mpi_world_is_one_node(void);
+
+/* --- open.c --- */
+cte_status cte__mpi_release(struct cte__mpi_file *file);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "adapter.h"
+
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include <cte/mpiio.h>
+
+struct choice {
+    const char *word;
+    int value;
+};
+
+static const struct choice modes[] = {{"default", CTE_FILE_MODE_DEFAULT},
+                                      {"scratch", CTE_FILE_MODE_SCRATCH},
+                                      {"bypass", CTE_FILE_MODE_BYPASS},
+                                      {NULL, 0}};
+
+static const struct choice drains[] = {{"on_close", CTE_FILE_DRAIN_ON_CLOSE},
+                                       {"async", CTE_FILE_DRAIN_ASYNC},
+                                       {"never", CTE_FILE_DRAIN_NEVER},
+                                       {NULL, 0}};
+
+/* Every process sees the same hints, and a program may open thousands of files with them: say each
+ * once, from one process. */
+static void complain(const char *key, const char *value, const char *expected)
+{
+    enum { REMEMBERED = 32 };
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static char seen[REMEMBERED][MPI_MAX_INFO_KEY + 1];
+    static int seen_count;
+    int rank = 0;
+    PMPI_Comm_rank(MPI_COMM_WORLD, &rank);
+    pthread_mutex_lock(&lock);
+    bool known = seen_count == REMEMBERED;
+    for (int i = 0; i < seen_count && !known; i++)
+        known = strcmp(seen[i], key) == 0;
+    if (!known)
+        strncpy(seen[seen_count++], key, MPI_MAX_INFO_KEY);
+    pthread_mutex_unlock(&lock);
+    if (known || rank != 0)
+        return;
+    if (value)
+        cte__mpi_message(CTE__MPI_WARN, "hint %s: \"%s\" is not %s; ignored", key, value, expected);
+    else
+        cte__mpi_message(CTE__MPI_WARN, "hint %s: unknown; known are %s; ignored", key, expected);
+}
+
+static bool get(MPI_Info info, const char *key, char value[MPI_MAX_INFO_VAL + 1])
+{
+    int found = 0;
+    return PMPI_Info_get(info, key, MPI_MAX_INFO_VAL, value, &found) == MPI_SUCCESS && found;
+}
+
+static void get_choice(MPI_Info info, const char *key, const struct choice *choices,
+                       const char *expected, int *out)
+{
+    char value[MPI_MAX_INFO_VAL + 1];
+    if (!get(info, key, value))
+        return;
+    for (const struct choice *c = choices; c->word; c++)
+        if (strcasecmp(value, c->word) == 0) {
+            *out = c->value;
+            return;
+        }
+    complain(key, value, expected);
+}
+
+static void get_score(MPI_Info info, float *out)
+{
+    char value[MPI_MAX_INFO_VAL + 1];
+    if (!get(info, CTE_MPIIO_HINT_SCORE, value))
+        return;
+    char *end;
+    float score = strtof(value, &end);
+    if (end != value && *end == '\0' && score >= 0.0f && score <= 1.0f)
+        *out = score;
+    else
+        complain(CTE_MPIIO_HINT_SCORE, value, "a number from 0 to 1");
+}
+
+static void look_for_unknown(MPI_Info info)
+{
+    int count = 0;
+    PMPI_Info_get_nkeys(info, &count);
+    for (int i = 0; i < count; i++) {
+        char key[MPI_MAX_INFO_KEY + 1];
+        if (PMPI_Info_get_nthkey(info, i, key) != MPI_SUCCESS || strncmp(key, "cte_", 4) != 0)
+            continue;
+        if (strcmp(key, CTE_MPIIO_HINT_MODE) != 0 && strcmp(key, CTE_MPIIO_HINT_DRAIN) != 0 &&
+            strcmp(key, CTE_MPIIO_HINT_SCORE) != 0)
+            complain(key, NULL, "cte_mode, cte_drain and cte_score");
+    }
+}
+
+void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints)
+{
+    hints->mode = CTE_FILE_MODE_CONFIG;
+    hints->drain = CTE_FILE_DRAIN_CONFIG;
+    hints->score = -1.0f;
+    if (info == MPI_INFO_NULL)
+        return;
+    get_choice(info, CTE_MPIIO_HINT_MODE, modes, "default, scratch or bypass", &hints->mode);
+    get_choice(info, CTE_MPIIO_HINT_DRAIN, drains, "on_close, async or never", &hints->drain);
+    get_score(info, &hints->score);
+    look_for_unknown(info);
+}

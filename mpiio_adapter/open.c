@@ -1,0 +1,210 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Open and close.  Whether a file is tracked is decided here once, by all its processes together.
+ */
+#include "adapter.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/*
+ * MPICH takes all up to a colon for the name of a file system driver ("ufs:"), if it knows one of that
+ * name.  NULL if it cannot be told which file it has opened.
+ */
+static const char *real_path(const char *name)
+{
+    const char *colon = strchr(name, ':');
+    if (!colon)
+        return name;
+    bool as_given = access(name, F_OK) == 0;
+    bool without_driver = access(colon + 1, F_OK) == 0;
+    if (as_given == without_driver)
+        return NULL;
+    return as_given ? name : colon + 1;
+}
+
+static int open_flags(int amode)
+{
+    if (amode & MPI_MODE_RDONLY)
+        return O_RDONLY;
+    return amode & MPI_MODE_WRONLY ? O_WRONLY : O_RDWR;
+}
+
+/* Test only: drives files through the adapter even where core passes them through. */
+static bool track_passthrough(void)
+{
+    const char *value = getenv("CTE_TEST_TRACK_PASSTHROUGH");
+    return value && strcmp(value, "1") == 0;
+}
+
+/* True if this process could track the file; says nothing about the others. */
+static bool is_eligible(int amode, const struct cte__mpi_hints *hints)
+{
+    return cte__mpi_world_is_one_node() && !(amode & MPI_MODE_SEQUENTIAL) &&
+           hints->mode != CTE_FILE_MODE_BYPASS;
+}
+
+/* On the user's communicator, which is his for this call only after it returns. */
+static bool all_agree(MPI_Comm comm, bool mine)
+{
+    int vote = mine;
+    int all = 0;
+    int code = PMPI_Allreduce(&vote, &all, 1, MPI_INT, MPI_MIN, comm);
+    return code == MPI_SUCCESS && all;
+}
+
+static void free_file(struct cte__mpi_file *file)
+{
+    cte__mpi_view_free(&file->view);
+    pthread_mutex_destroy(&file->pointer_lock);
+    free(file->path);
+    free(file);
+}
+
+static struct cte__mpi_file *new_file(const char *name, int amode, MPI_File handle)
+{
+    struct cte__mpi_file *file = calloc(1, sizeof *file);
+    if (!file)
+        return NULL;
+    pthread_mutex_init(&file->pointer_lock, NULL);
+    file->handle = handle;
+    file->amode = amode;
+    const char *path = real_path(name);
+    file->path = path ? strdup(path) : NULL;
+    if (!file->path || cte__mpi_view_init(&file->view) != 0) {
+        free_file(file);
+        return NULL;
+    }
+    return file;
+}
+
+/* The processes need not all belong to one MPI_COMM_WORLD. */
+static bool is_one_node(const struct cte__mpi_comm *comm)
+{
+    MPI_Comm node;
+    int size = 0;
+    if (PMPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) !=
+        MPI_SUCCESS)
+        return false;
+    PMPI_Comm_size(node, &size);
+    PMPI_Comm_free(&node);
+    return size == comm->table.rank_count;
+}
+
+/* Opens the file below; all processes come to the same result. */
+static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hints)
+{
+    struct cte__mpi_comm *comm = &file->comm;
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    cte_status status = comm->table.broadcast(comm, hints, sizeof *hints, 0);
+    options.mode = (cte_file_mode)hints->mode;
+    if (file->amode & MPI_MODE_DELETE_ON_CLOSE)
+        options.mode = CTE_FILE_MODE_SCRATCH;
+    options.drain = (cte_file_drain_policy)hints->drain;
+    options.score = hints->score;
+    options.comm = &comm->table;
+    if (status == CTE_OK)
+        status = cte_file_open(NULL, file->path, open_flags(file->amode), 0, &options, &file->file);
+    cte_status worst = cte__mpi_agree(comm, status);
+    if (worst != CTE_OK) {
+        comm->severed = true;
+        cte_file_close(file->file);
+        return worst;
+    }
+    bool tracked = cte_file_is_tracked(file->file) || track_passthrough();
+    if (cte__mpi_agree(comm, tracked ? CTE_OK : -ENOTSUP) == CTE_OK)
+        return CTE_OK;
+    cte_file_close(file->file);
+    return -ENOTSUP;
+}
+
+/*
+ * Appending starts at the end that includes data not drained yet; MPICH, which keeps the shared
+ * pointer, knows that end only after a drain.
+ */
+static int start_at_end(struct cte__mpi_file *file)
+{
+    uint64_t size = 0;
+    MPI_Offset real_size = 0;
+    cte_status status = cte_file_size(file->file, &size);
+    if (status != CTE_OK)
+        return cte__mpi_raise(file, status);
+    file->pointer_bytes = size;
+    int code = REAL(get_size)(file->handle, &real_size);
+    if (code != MPI_SUCCESS)
+        return code;
+    bool differs = (uint64_t)real_size != size;
+    if (cte__mpi_agree(&file->comm, differs ? -EAGAIN : CTE_OK) == CTE_OK)
+        return MPI_SUCCESS;
+    return MPI_File_seek_shared(file->handle, 0, MPI_SEEK_END);
+}
+
+static int track(MPI_Comm user, const char *name, int amode, struct cte__mpi_hints *hints,
+                 MPI_File handle)
+{
+    struct cte__mpi_file *file = new_file(name, amode, handle);
+    if (!all_agree(user, file != NULL)) {
+        if (file)
+            free_file(file);
+        return MPI_SUCCESS;
+    }
+    if (cte__mpi_comm_init(&file->comm, user) != MPI_SUCCESS) {
+        free_file(file);
+        return MPI_SUCCESS;
+    }
+    cte_status status = is_one_node(&file->comm) ? attach(file, hints) : -ENOTSUP;
+    if (status != CTE_OK) {
+        if (status != -ENOTSUP)
+            cte__mpi_message(CTE__MPI_WARN, "%s: passes through untouched: %s", file->path,
+                             cte_status_string(status));
+        cte__mpi_comm_free(&file->comm);
+        free_file(file);
+        return MPI_SUCCESS;
+    }
+    cte__mpi_insert(file);
+    return amode & MPI_MODE_APPEND ? start_at_end(file) : MPI_SUCCESS;
+}
+
+int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI_File *fh)
+{
+    int code = REAL(open)(comm, name, amode, info, fh);
+    if (code != MPI_SUCCESS)
+        return code;
+    struct cte__mpi_hints hints;
+    cte__mpi_hints_get(info, &hints);
+    if (!all_agree(comm, is_eligible(amode, &hints)))
+        return MPI_SUCCESS;
+    return track(comm, name, amode, &hints, *fh);
+}
+
+/* Returns what all processes agree on.  The file is gone then, whatever that is. */
+cte_status cte__mpi_release(struct cte__mpi_file *file)
+{
+    cte__mpi_barrier(file);
+    cte_status status = cte__mpi_agree(&file->comm, cte_file_close(file->file));
+    if (status != CTE_OK && file->comm.table.rank == 0)
+        cte__mpi_message(CTE__MPI_ERROR, "closing %s: %s", file->path, cte_status_string(status));
+    cte__mpi_comm_free(&file->comm);
+    free_file(file);
+    return status;
+}
+
+/* The error handler is called while the handle it is told still exists. */
+int MPI_File_close(MPI_File *fh)
+{
+    struct cte__mpi_file *file = fh ? cte__mpi_find(*fh) : NULL;
+    if (!file)
+        return REAL(close)(fh);
+    /* Off the table first: MPICH may give the handle to another thread's open. */
+    cte__mpi_remove(file);
+    int mine = cte__mpi_error_class(cte__mpi_release(file));
+    if (mine != MPI_SUCCESS)
+        PMPI_File_call_errhandler(*fh, mine);
+    int code = REAL(close)(fh);
+    return code == MPI_SUCCESS ? mine : code;
+}
+
+CTE__MPI_PROFILING_NAME(open)
+CTE__MPI_PROFILING_NAME(close)

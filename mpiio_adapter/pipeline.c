@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The pieces of the view against the pieces of the memory, in batches of bounded size. */
+#include "adapter.h"
+
+#include <errno.h>
+
+enum { BATCH_SEGMENTS = 1024 };
+
+struct batch {
+    cte_file *file;
+    bool write;
+    uint64_t transferred;
+    size_t count;
+    cte_file_segment segments[BATCH_SEGMENTS];
+};
+
+static cte_status flush(struct batch *batch)
+{
+    uint64_t transferred = 0;
+    if (batch->count == 0)
+        return CTE_OK;
+    cte_status status;
+    if (batch->write)
+        status = cte_file_write(batch->file, batch->segments, batch->count);
+    else
+        status = cte_file_read(batch->file, batch->segments, batch->count, &transferred);
+    batch->transferred += transferred;
+    batch->count = 0;
+    return status;
+}
+
+static cte_status add(struct batch *batch, uint64_t offset, char *base, uint64_t length)
+{
+    if (batch->count > 0) {
+        cte_file_segment *last = &batch->segments[batch->count - 1];
+        if (last->offset + last->length == offset && (char *)last->base + last->length == base) {
+            last->length += length;
+            return CTE_OK;
+        }
+    }
+    if (batch->count == BATCH_SEGMENTS) {
+        cte_status status = flush(batch);
+        if (status != CTE_OK)
+            return status;
+    }
+    batch->segments[batch->count++] =
+        (cte_file_segment){.offset = offset, .length = length, .base = base};
+    return CTE_OK;
+}
+
+static uint64_t least(uint64_t a, uint64_t b, uint64_t c)
+{
+    uint64_t least_of_two = a < b ? a : b;
+    return least_of_two < c ? least_of_two : c;
+}
+
+cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
+                         uint64_t bytes, uint64_t *transferred)
+{
+    struct batch batch;
+    batch.file = file->file;
+    batch.write = op->write;
+    batch.transferred = 0;
+    batch.count = 0;
+    struct cte__mpi_cursor in_file;
+    struct cte__mpi_cursor in_memory;
+    cte__mpi_cursor_init(&in_file, file->view.filetype, file->view.displacement, position_bytes);
+    cte__mpi_cursor_init(&in_memory, memory, (int64_t)(intptr_t)op->buffer, 0);
+    cte_status status = CTE_OK;
+    for (uint64_t left = bytes; left > 0 && status == CTE_OK;) {
+        int64_t offset;
+        int64_t base;
+        uint64_t file_room = cte__mpi_cursor_here(&in_file, &offset);
+        uint64_t memory_room = cte__mpi_cursor_here(&in_memory, &base);
+        uint64_t length = least(file_room, memory_room, left);
+        if (offset < 0)
+            return -EINVAL;
+        if (length > (uint64_t)(INT64_MAX - offset))
+            return -EFBIG;
+        status = add(&batch, (uint64_t)offset, (char *)(intptr_t)base, length);
+        cte__mpi_cursor_advance(&in_file, length);
+        cte__mpi_cursor_advance(&in_memory, length);
+        left -= length;
+    }
+    if (status == CTE_OK)
+        status = flush(&batch);
+    *transferred = op->write ? bytes : batch.transferred;
+    return status;
+}
