@@ -1,0 +1,112 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Blobs: named byte arrays in a tag, stored as pages in the targets.
+ *
+ * Every change writes new pages outside all locks, then builds a new map and publishes it by one
+ * store, then frees what the old map alone referred to (I1).  Readers copy the map, read, and check
+ * that the blob's version is still the same.
+ *
+ * A *blob* reads as zeros where nothing was put.  A *chunk* is a blob that stands for a piece of a
+ * file: it knows, to the byte, which of its bytes are valid and which of these are dirty (not in
+ * the real file yet); the caller gets the others from the real file.
+ *
+ * All functions may be called by any thread with no lock of the store held, unless they say so.
+ */
+#ifndef CTE_CORE_BLOB_BLOB_H
+#define CTE_CORE_BLOB_BLOB_H
+
+#include "blob/runs.h"
+#include "store/store.h"
+
+struct cte__blob_key {
+    cte__unit tag; /* struct cte__tag_record, kept alive by the caller */
+    uint8_t type;  /* CTE__ENTRY_BLOB or CTE__ENTRY_CHUNK */
+    const void *name;
+    uint32_t name_bytes;
+};
+
+/* A piece of a blob and of memory. */
+struct cte__piece {
+    uint64_t offset;
+    size_t length;
+    char *base; /* only read when putting */
+};
+
+/* A growing list of pieces; free(pieces) when done. */
+struct cte__piece_list {
+    struct cte__piece *pieces;
+    size_t count, capacity;
+};
+
+cte_status cte__piece_list_add(struct cte__piece_list *list, uint64_t offset, size_t length,
+                               char *base);
+
+/* A page of a blob. */
+struct cte__page_ref {
+    uint64_t index; /* number in the blob */
+    cte__page page; /* where it is */
+    uint32_t checksum;
+    uint32_t state;                 /* enum cte__page_state */
+    cte__unit runs;                 /* PARTIAL: its runs in the store, 0: not published yet */
+    bool fresh;                     /* page was claimed by this operation */
+    struct cte__run_list *run_list; /* PARTIAL: a copy of its runs, or those to be published */
+};
+
+/* A private copy of a blob's map. */
+struct cte__snapshot {
+    cte__unit entry; /* 0: there is no such blob */
+    uint64_t version;
+    uint64_t size_bytes;
+    float score;
+    struct cte__page_ref *refs; /* ascending by index; PARTIAL pages have run_list filled */
+    size_t count;
+    struct cte__run_list *run_lists;
+};
+
+/* Copies a map.  Free with cte__snapshot_free(). */
+cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_key *key,
+                              struct cte__snapshot *snapshot);
+void cte__snapshot_free(struct cte__snapshot *snapshot);
+
+/* Reads pieces as of a snapshot.  What is not stored is added to `missing` (NULL: filled with
+ * zeros). CTE_ERR_CHECKSUM may just mean that the blob changed: see cte__blob_is_current(). */
+cte_status cte__snapshot_read(struct cte__store *store, const struct cte__snapshot *snapshot,
+                              const struct cte__piece *pieces, size_t count,
+                              struct cte__piece_list *missing);
+
+/* True if the blob did not change since the snapshot: then what was read is right. */
+bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *key,
+                          const struct cte__snapshot *snapshot);
+
+/* Stores pieces, which do not overlap, in ascending order.  All or nothing.
+ * @param replace  the blob consists of just these pieces afterwards
+ * @return -ENOSPC if the targets are full; the blob is as before then */
+cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *key,
+                         const struct cte__piece *pieces, size_t count, float score, bool replace);
+
+/* Gets pieces, consistently: all from one version of the blob.
+ * @param missing     as in cte__snapshot_read(); pieces beyond the size are missing or zero too
+ * @param size_bytes  receives the blob's size in that version; may be NULL
+ * @return CTE_ERR_NOT_FOUND if there is no such blob (chunks: everything is missing, CTE_OK) */
+cte_status cte__blob_get(struct cte__store *store, const struct cte__blob_key *key,
+                         const struct cte__piece *pieces, size_t count,
+                         struct cte__piece_list *missing, uint64_t *size_bytes);
+
+/* Forgets bytes [start, end) of a chunk, dirty or not. */
+cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *key, uint64_t start,
+                          uint64_t end);
+
+/* Marks what the snapshot saw dirty, and is still the same, as equal to the real file. */
+cte_status cte__blob_mark_clean(struct cte__store *store, const struct cte__blob_key *key,
+                                const struct cte__snapshot *snapshot);
+
+/* Forgets the bytes of a chunk that are clean. */
+cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob_key *key);
+
+/* Removes a blob; CTE_ERR_NOT_FOUND if there is none. */
+cte_status cte__blob_remove(struct cte__store *store, const struct cte__blob_key *key);
+
+/* True if a page reference has bytes that are not in the real file. */
+bool cte__page_ref_is_dirty(const struct cte__page_ref *ref);
+
+#endif

@@ -1,0 +1,211 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Changes of a blob that move no bytes: forgetting, marking clean, removing. */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "blob/blob.h"
+#include "blob/change.h"
+
+struct edit {
+    /* What becomes of a page: its new run list, NULL for unchanged.  An empty list drops the page.
+     */
+    cte_status (*page)(struct edit *edit, const struct cte__page_ref *ref,
+                       struct cte__run_list **list);
+    const struct cte__snapshot *snapshot;
+    bool same_version;
+    bool checksum;
+    uint64_t start, end;
+    const struct cte__store *store;
+    struct cte__run_list *run_lists;
+    bool changed;
+};
+
+/* The runs of a page, also of one that is valid as a whole. */
+static const struct cte__run *runs_of(const struct edit *edit, const struct cte__page_ref *ref,
+                                      struct cte__run *whole, uint32_t *count)
+{
+    if (ref->state == CTE__PAGE_PARTIAL) {
+        const struct cte__runs *runs = cte__unit_at(edit->store, ref->runs);
+        *count = runs->count;
+        return runs->run;
+    }
+    *whole = cte__run_make(0, CTE__PAGE_BYTES, ref->state == CTE__PAGE_DIRTY);
+    *count = 1;
+    return whole;
+}
+
+static cte_status apply_page(struct cte__change *change, struct edit *edit,
+                             const struct cte__page_ref *ref)
+{
+    struct cte__run_list *list = NULL;
+    cte_status status = edit->page(edit, ref, &list);
+    if (status != CTE_OK || !list)
+        return status != CTE_OK ? status : cte__change_keep(change, ref, false);
+    edit->changed = true;
+    if (list->count == 0)
+        return cte__change_drop(change, ref);
+    struct cte__page_ref edited = *ref;
+    edited.state = cte__runs_page_state(list->run, list->count);
+    edited.run_list = edited.state == CTE__PAGE_PARTIAL ? list : NULL;
+    return cte__change_keep(change, &edited, true);
+}
+
+/* Applies an edit to every page of a blob and publishes the result, if anything changed. */
+static cte_status apply(struct cte__store *store, const struct cte__blob_key *key,
+                        struct edit *edit)
+{
+    struct cte__change change;
+    cte__store_sweep_if_wanted(store);
+    cte_status status = cte__change_begin(&change, store, key);
+    if (status != CTE_OK)
+        return status;
+    edit->store = store;
+    edit->checksum = store->checksum;
+    edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
+                         edit->snapshot->version == change.version;
+    for (size_t i = 0; i < change.old_count && status == CTE_OK; i++)
+        status = apply_page(&change, edit, &change.old[i]);
+    bool removed = false;
+    if (status == CTE_OK && edit->changed) {
+        removed = change.count == 0;
+        if (removed)
+            cte__change_remove(&change);
+        else
+            status = cte__change_commit(&change);
+    }
+    cte__change_end(&change);
+    cte__run_lists_free(edit->run_lists);
+    if (removed)
+        cte__tag_reap(store, cte__tag_at(store, key->tag), false);
+    return status;
+}
+
+static cte_status trim_page(struct edit *edit, const struct cte__page_ref *ref,
+                            struct cte__run_list **list)
+{
+    uint64_t page_start = cte__pages_to_bytes(ref->index);
+    uint64_t start = cte__max(edit->start, page_start);
+    uint64_t end = cte__min(edit->end, page_start + CTE__PAGE_BYTES);
+    struct cte__run whole;
+    uint32_t count;
+    if (start >= end)
+        return CTE_OK;
+    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    *list = cte__run_list_new(&edit->run_lists, count + 1);
+    if (!*list)
+        return -ENOMEM;
+    cte__runs_cut(runs, count, (uint32_t)(start - page_start), (uint32_t)(end - page_start), *list);
+    return CTE_OK;
+}
+
+cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *key, uint64_t start,
+                          uint64_t end)
+{
+    struct edit edit = {.page = trim_page, .start = start, .end = end};
+    return apply(store, key, &edit);
+}
+
+static const struct cte__page_ref *snapshot_page(const struct cte__snapshot *snapshot,
+                                                 uint64_t index)
+{
+    size_t low = 0, high = snapshot->count;
+    while (low < high) {
+        size_t middle = low + (high - low) / 2;
+        if (snapshot->refs[middle].index < index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low < snapshot->count && snapshot->refs[low].index == index ? &snapshot->refs[low]
+                                                                       : NULL;
+}
+
+/* True if the page holds the same bytes as in the snapshot: see merge_is_current() in put.c. */
+static bool same_page(const struct edit *edit, const struct cte__page_ref *ref)
+{
+    const struct cte__page_ref *before = snapshot_page(edit->snapshot, ref->index);
+    if (edit->same_version)
+        return before != NULL;
+    return edit->checksum && before && before->page == ref->page &&
+           before->checksum == ref->checksum && before->state == ref->state &&
+           cte__same_runs(edit->store, before, ref);
+}
+
+static cte_status clean_page(struct edit *edit, const struct cte__page_ref *ref,
+                             struct cte__run_list **list)
+{
+    if (!same_page(edit, ref) || ref->state == CTE__PAGE_CLEAN)
+        return CTE_OK;
+    struct cte__run whole;
+    uint32_t count;
+    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    *list = cte__run_list_new(&edit->run_lists, count);
+    if (!*list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        cte__run_list_append(*list, runs[i].start, cte__run_end(runs[i]), false);
+    /* Clean bytes of a partial page are worth less than the page: the real file has them. */
+    if (cte__runs_page_state((*list)->run, (*list)->count) == CTE__PAGE_PARTIAL)
+        (*list)->count = 0;
+    return CTE_OK;
+}
+
+cte_status cte__blob_mark_clean(struct cte__store *store, const struct cte__blob_key *key,
+                                const struct cte__snapshot *snapshot)
+{
+    struct edit edit = {.page = clean_page, .snapshot = snapshot};
+    return apply(store, key, &edit);
+}
+
+static cte_status drop_clean_page(struct edit *edit, const struct cte__page_ref *ref,
+                                  struct cte__run_list **list)
+{
+    struct cte__run whole;
+    uint32_t count, clean = 0;
+    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    for (uint32_t i = 0; i < count; i++)
+        clean += !cte__run_dirty(runs[i]);
+    if (clean == 0)
+        return CTE_OK;
+    *list = cte__run_list_new(&edit->run_lists, count);
+    if (!*list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        if (cte__run_dirty(runs[i]))
+            cte__run_list_append(*list, runs[i].start, cte__run_end(runs[i]), true);
+    return CTE_OK;
+}
+
+cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob_key *key)
+{
+    struct edit edit = {.page = drop_clean_page};
+    return apply(store, key, &edit);
+}
+
+cte_status cte__blob_remove(struct cte__store *store, const struct cte__blob_key *key)
+{
+    struct cte__change change;
+    cte_status status = cte__change_begin(&change, store, key);
+    if (status != CTE_OK)
+        return status;
+    for (size_t i = 0; i < change.old_count && status == CTE_OK; i++)
+        status = cte__change_drop(&change, &change.old[i]);
+    if (status == CTE_OK && change.entry == 0)
+        status = CTE_ERR_NOT_FOUND;
+    if (status == CTE_OK)
+        cte__change_remove(&change);
+    cte__change_end(&change);
+    if (status == CTE_OK)
+        cte__tag_reap(store, cte__tag_at(store, key->tag), false);
+    return status;
+}
+
+bool cte__page_ref_is_dirty(const struct cte__page_ref *ref)
+{
+    if (ref->state != CTE__PAGE_PARTIAL)
+        return ref->state == CTE__PAGE_DIRTY;
+    for (uint32_t i = 0; i < ref->run_list->count; i++)
+        if (cte__run_dirty(ref->run_list->run[i]))
+            return true;
+    return false;
+}

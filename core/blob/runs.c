@@ -1,0 +1,85 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "blob/runs.h"
+
+#include <stdlib.h>
+
+struct cte__run_list *cte__run_list_new(struct cte__run_list **head, uint32_t capacity)
+{
+    struct cte__run_list *list = malloc(sizeof *list + capacity * sizeof(struct cte__run));
+    if (!list)
+        return NULL;
+    list->next = *head;
+    list->count = 0;
+    list->capacity = capacity;
+    *head = list;
+    return list;
+}
+
+void cte__run_lists_free(struct cte__run_list *head)
+{
+    while (head) {
+        struct cte__run_list *next = head->next;
+        free(head);
+        head = next;
+    }
+}
+
+void cte__run_list_append(struct cte__run_list *list, uint32_t start, uint32_t end, bool dirty)
+{
+    if (start >= end)
+        return;
+    if (list->count > 0) {
+        struct cte__run *last = &list->run[list->count - 1];
+        assert(cte__run_end(*last) <= start);
+        if (cte__run_end(*last) == start && cte__run_dirty(*last) == dirty) {
+            *last = cte__run_make(last->start, end - last->start, dirty);
+            return;
+        }
+    }
+    assert(list->count < list->capacity);
+    list->run[list->count++] = cte__run_make(start, end - start, dirty);
+}
+
+/* Appends the part of below[*i…] that lies in [from, to), and steps over runs that end there. */
+static void append_between(const struct cte__run *below, uint32_t below_count, uint32_t *i,
+                           uint32_t from, uint32_t to, struct cte__run_list *out)
+{
+    while (*i < below_count && below[*i].start < to) {
+        uint32_t start = (uint32_t)cte__max(below[*i].start, from);
+        uint32_t end = (uint32_t)cte__min(cte__run_end(below[*i]), to);
+        cte__run_list_append(out, start, end, cte__run_dirty(below[*i]));
+        if (cte__run_end(below[*i]) > to)
+            return;
+        (*i)++;
+    }
+}
+
+void cte__runs_overlay(const struct cte__run *below, uint32_t below_count,
+                       const struct cte__run *above, uint32_t above_count,
+                       struct cte__run_list *out)
+{
+    uint32_t i = 0, at = 0;
+    for (uint32_t a = 0; a < above_count; a++) {
+        append_between(below, below_count, &i, at, above[a].start, out);
+        cte__run_list_append(out, above[a].start, cte__run_end(above[a]), cte__run_dirty(above[a]));
+        at = cte__run_end(above[a]);
+    }
+    append_between(below, below_count, &i, at, CTE__PAGE_BYTES, out);
+}
+
+void cte__runs_cut(const struct cte__run *list, uint32_t count, uint32_t start, uint32_t end,
+                   struct cte__run_list *out)
+{
+    uint32_t i = 0;
+    append_between(list, count, &i, 0, start, out);
+    append_between(list, count, &i, end, CTE__PAGE_BYTES, out);
+}
+
+uint32_t cte__runs_page_state(const struct cte__run *list, uint32_t count)
+{
+    if (count == 0)
+        return CTE__PAGE_NONE;
+    if (count == 1 && cte__run_length(list[0]) == CTE__PAGE_BYTES)
+        return cte__run_dirty(list[0]) ? CTE__PAGE_DIRTY : CTE__PAGE_CLEAN;
+    return CTE__PAGE_PARTIAL;
+}

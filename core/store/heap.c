@@ -1,0 +1,261 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Metadata units and target pages: arenas of one kind seen as one space. */
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/util.h"
+#include "store/store_internal.h"
+
+enum { BACKING_STEP_BYTES = 256 << 10 };
+
+/* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
+static bool back_range(struct cte__store *store, uint64_t offset, uint64_t bytes)
+{
+    int result;
+    do
+        result = fallocate(store->segment_fd, 0, (off_t)offset, (off_t)bytes);
+    while (result != 0 && errno == EINTR);
+    return result == 0;
+}
+
+static bool arena_ready(struct cte__store *store, const struct cte__arena_view *view)
+{
+    struct cte__arena *arena = view->arena;
+    if (atomic_load_explicit(&arena->ready, memory_order_acquire))
+        return true;
+    if (!back_range(store, arena->owners_offset, cte__arena_table_bytes(arena->unit_count)))
+        return false;
+    atomic_store_explicit(&arena->ready, 1, memory_order_release);
+    return true;
+}
+
+/* Makes sure the units below `end` of a metadata arena have memory. */
+static bool back_units(struct cte__store *store, uint32_t arena_index, uint32_t end)
+{
+    struct cte__arena *arena = store->unit_arenas[arena_index].arena;
+    uint32_t backed = atomic_load_explicit(&arena->backed, memory_order_acquire);
+    if (end <= backed)
+        return true;
+    uint32_t target = (uint32_t)cte__min(
+        cte__align_up((uint64_t)end << CTE__UNIT_SHIFT, BACKING_STEP_BYTES) >> CTE__UNIT_SHIFT,
+        CTE__META_ARENA_UNITS);
+    uint64_t offset = store->header->units_offset +
+                      (((uint64_t)arena_index * CTE__META_ARENA_UNITS + backed) << CTE__UNIT_SHIFT);
+    if (!back_range(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT))
+        return false;
+    while (backed < target && !atomic_compare_exchange_weak(&arena->backed, &backed, target))
+        ;
+    return true;
+}
+
+cte_status cte__units_reserve_null(struct cte__store *store)
+{
+    uint32_t start;
+    if (!arena_ready(store, &store->unit_arenas[0]))
+        return -ENOSPC;
+    uint32_t claimed =
+        cte__arena_claim(&store->unit_arenas[0], CTE__OWNER_PUBLISHED, 2, 1, true, &start);
+    assert(claimed == 2 && start == 0);
+    return claimed == 2 ? CTE_OK : CTE_ERR_STORE_CORRUPT;
+}
+
+static uint32_t spread(uint16_t self, uint32_t count)
+{
+    return (uint32_t)((self * UINT64_C(2654435761)) % count);
+}
+
+cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
+                            cte__unit *unit)
+{
+    uint32_t count = cte__units_for(bytes), arenas = store->header->unit_arena_count;
+    uint16_t self = cte__store_self(store);
+    if (self == 0)
+        return -EUSERS;
+    if (count > CTE__META_ARENA_UNITS / 2)
+        return -ENOSPC;
+    for (uint32_t i = 0; i < arenas; i++) {
+        uint32_t index = (spread(self, arenas < 8 ? arenas : 8) + i) % arenas, start;
+        const struct cte__arena_view *view = &store->unit_arenas[index];
+        if (atomic_load_explicit(&view->arena->free_count, memory_order_relaxed) < count ||
+            !arena_ready(store, view))
+            continue;
+        if (cte__arena_claim(view, self, count, align_units, true, &start) == 0)
+            continue;
+        if (!back_units(store, index, start + count)) {
+            cte__arena_free(view, self, start, count);
+            continue;
+        }
+        *unit = index * CTE__META_ARENA_UNITS + start;
+        memset(cte__unit_at(store, *unit), 0, (size_t)count << CTE__UNIT_SHIFT);
+        return CTE_OK;
+    }
+    return -ENOSPC;
+}
+
+static const struct cte__arena_view *unit_arena(const struct cte__store *store, cte__unit unit)
+{
+    return &store->unit_arenas[unit / CTE__META_ARENA_UNITS];
+}
+
+void cte__units_own(struct cte__store *store, uint16_t owner, cte__unit unit, uint64_t bytes)
+{
+    cte__arena_own(unit_arena(store, unit), owner, unit % CTE__META_ARENA_UNITS,
+                   cte__units_for(bytes));
+}
+
+void cte__units_free(struct cte__store *store, cte__unit unit, uint64_t bytes)
+{
+    cte__arena_free(unit_arena(store, unit), cte__store_self(store), unit % CTE__META_ARENA_UNITS,
+                    cte__units_for(bytes));
+}
+
+/* ---- pages ---------------------------------------------------------------------------------- */
+
+static uint32_t arena_pages(const struct cte__target_record *record)
+{
+    return (uint32_t)cte__bytes_to_pages(record->arena_bytes);
+}
+
+/* The arena of a page, and the page's number in it. */
+static const struct cte__arena_view *page_arena(const struct cte__store *store, cte__page page,
+                                                uint32_t *start)
+{
+    const struct cte__target_record *record = &store->header->targets[cte__page_target(page)];
+    uint64_t number = cte__page_number(page);
+    *start = (uint32_t)(number % arena_pages(record));
+    return &store->page_arenas[record->arena_first + number / arena_pages(record)];
+}
+
+void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count)
+{
+    uint32_t start;
+    const struct cte__arena_view *view = page_arena(store, page, &start);
+    cte__arena_own(view, owner, start, count);
+}
+
+void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count)
+{
+    uint32_t start;
+    const struct cte__arena_view *view = page_arena(store, page, &start);
+    cte__arena_free(view, cte__store_self(store), start, count);
+}
+
+uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target)
+{
+    const struct cte__target_record *record = &store->header->targets[target];
+    uint64_t pages = 0;
+    for (uint32_t i = 0; i < record->arena_count; i++)
+        pages += atomic_load_explicit(
+            &store->page_arenas[record->arena_first + i].arena->free_count, memory_order_relaxed);
+    return cte__pages_to_bytes(pages);
+}
+
+struct claim {
+    struct cte__page_run *runs;
+    uint32_t capacity, used;
+};
+
+/* Claims from one target: whole requests first, then the longest pieces there are. */
+static uint32_t claim_from_target(struct cte__store *store, uint16_t self, uint32_t target,
+                                  uint32_t want, struct claim *claim)
+{
+    struct cte__target_handle *handle = &store->targets[target];
+    const struct cte__target_record *record = handle->record;
+    uint32_t got = 0;
+    uint32_t first = atomic_load_explicit(&handle->arena_hint, memory_order_relaxed);
+    if (first == 0)
+        first = spread(self, record->arena_count) + 1;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < record->arena_count && got < want; i++) {
+            uint32_t index = (first - 1 + i) % record->arena_count, start, count;
+            const struct cte__arena_view *view = &store->page_arenas[record->arena_first + index];
+            uint32_t piece = (uint32_t)cte__min(want - got, arena_pages(record));
+            uint32_t least = pass == 0 ? piece : 1;
+            if (atomic_load_explicit(&view->arena->free_count, memory_order_relaxed) < least ||
+                claim->used == claim->capacity || !arena_ready(store, view))
+                continue;
+            count = cte__arena_claim(view, self, piece, 1, pass == 0, &start);
+            if (count == 0)
+                continue;
+            claim->runs[claim->used++] = (struct cte__page_run){
+                cte__page_make(target, (uint64_t)index * arena_pages(record) + start), count};
+            got += count;
+            atomic_store_explicit(&handle->arena_hint, index + 1, memory_order_relaxed);
+            if (pass == 1)
+                i--; /* the same arena may have more pieces */
+        }
+    }
+    return got;
+}
+
+static void give_back(struct cte__store *store, struct claim *claim)
+{
+    while (claim->used > 0) {
+        claim->used--;
+        cte__pages_free(store, claim->runs[claim->used].page, claim->runs[claim->used].count);
+    }
+}
+
+static uint32_t placement_targets(const struct cte__store *store, uint32_t skip,
+                                  struct cte__placement_target *targets)
+{
+    uint32_t count = store->header->target_count;
+    for (uint32_t i = 0; i < count; i++)
+        targets[i] = (struct cte__placement_target){
+            .free_bytes = skip & 1u << i ? 0 : cte__target_free_bytes(store, i),
+            .bytes_per_s = store->header->targets[i].bytes_per_s,
+            .score = store->header->targets[i].score,
+        };
+    return count;
+}
+
+cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
+                            struct cte__page_run *runs, uint32_t capacity, uint32_t *used)
+{
+    struct cte__placement_target targets[CTE__TARGETS_MAX];
+    struct cte__placement_extent extents[CTE__TARGETS_MAX];
+    struct cte__placement_request request = {cte__pages_to_bytes(count), score, 0};
+    struct claim claim = {runs, capacity, 0};
+    uint16_t self = cte__store_self(store);
+    if (self == 0)
+        return -EUSERS;
+    uint32_t target_count = placement_targets(store, skip, targets);
+    size_t n = store->placement->place(targets, target_count, &request, extents);
+    uint32_t got = 0;
+    for (size_t i = 0; i < n; i++)
+        got += claim_from_target(store, self, extents[i].target,
+                                 (uint32_t)cte__bytes_to_pages(extents[i].bytes), &claim);
+    /* Others may have been faster on what the engine saw free: take what is left anywhere. */
+    for (uint32_t t = 0; n > 0 && t < target_count && got < count; t++)
+        if (!(skip & 1u << t))
+            got += claim_from_target(store, self, t, count - got, &claim);
+    if (got < count) {
+        give_back(store, &claim);
+        return -ENOSPC;
+    }
+    *used = claim.used;
+    return CTE_OK;
+}
+
+cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
+                         const struct iovec *iov, int iov_count, uint64_t bytes)
+{
+    struct cte__target_handle *target = &store->targets[cte__page_target(page)];
+    struct cte__target_io io = {
+        .write = write,
+        .offset = cte__pages_to_bytes(cte__page_number(page)) + skip_bytes,
+        .iov = iov,
+        .iov_count = iov_count,
+        .bytes = bytes,
+    };
+    cte_status status = target->ops->io(target->state, &io);
+    struct cte__target_record *record = target->record;
+    if (status == CTE_OK) {
+        atomic_fetch_add_explicit(write ? &record->bytes_written : &record->bytes_read, bytes,
+                                  memory_order_relaxed);
+        atomic_fetch_add_explicit(write ? &record->writes : &record->reads, 1,
+                                  memory_order_relaxed);
+    }
+    return status;
+}

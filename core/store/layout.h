@@ -1,0 +1,260 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Everything that stands in the node-shared segment, and nothing else.
+ *
+ * Fixed width; references are unit or page numbers, never pointers; what several processes write
+ * often is padded to cache lines.  A change here must change CTE__STORE_VERSION.
+ *
+ * Two address spaces:
+ *  - a *unit* (uint32_t) is a 32-byte piece of the metadata heap; unit 0 and 1 are never handed
+ * out;
+ *  - a *page address* (uint64_t) is a 4 KiB piece of a target: target number << 48 | page number.
+ *
+ * Each unit and each page has an *owner word* that is the truth about who may reuse it:
+ *   0                free
+ *   1 … SLOTS_MAX    claimed by the process in slot (word - 1): being filled, or being retired
+ *   0xffff           published: reachable from the index
+ * Bitmaps and free counts are derived from the owner words and rebuilt when a process dies inside
+ * an allocator (I3 in ARCHITECTURE.md).
+ */
+#ifndef CTE_CORE_STORE_LAYOUT_H
+#define CTE_CORE_STORE_LAYOUT_H
+
+#include <assert.h>
+#include <limits.h>
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdint.h>
+
+enum {
+    CTE__STORE_VERSION = 1,
+    CTE__SLOTS_MAX = 1024,
+    CTE__TARGETS_MAX = 16,
+    CTE__SHARDS = 256,
+    CTE__DRAIN_LANES = 8,
+
+    CTE__UNIT_SHIFT = 5,
+    CTE__UNIT_BYTES = 1 << CTE__UNIT_SHIFT,
+    CTE__META_ARENA_UNITS = 1 << 18, /* 8 MiB of metadata */
+    CTE__CACHE_LINE = 64,
+};
+
+#define CTE__STORE_MAGIC 0x31524f5453455443ull /* "CTESTOR1" */
+
+typedef uint32_t cte__unit; /* 0: none */
+typedef uint64_t cte__page; /* target << 48 | page number */
+
+enum cte__owner { CTE__OWNER_FREE = 0, CTE__OWNER_PUBLISHED = 0xffff };
+
+/* A robust, process-shared mutex alone on its cache line. */
+struct cte__mutex {
+    _Alignas(CTE__CACHE_LINE) pthread_mutex_t mutex;
+};
+
+/* An attached process. */
+struct cte__slot {
+    _Alignas(CTE__CACHE_LINE) _Atomic uint32_t pid; /* 0: slot is free */
+    uint32_t reserved;
+    uint64_t start_time; /* of the process, clock ticks after boot: tells a reused pid */
+};
+
+/* Free space management of one range of units or pages (arena.c). */
+struct cte__arena {
+    struct cte__mutex lock;
+    uint32_t unit_count;
+    uint32_t hint; /* where the next search starts */
+    _Atomic uint32_t free_count;
+    uint32_t high_water;     /* units from here on were never claimed */
+    _Atomic uint32_t backed; /* units below have memory behind them: metadata arenas only */
+    _Atomic uint32_t ready;  /* owner words and bitmap have memory behind them */
+    uint64_t owners_offset;  /* uint16_t[unit_count], bytes from the segment's start */
+    uint64_t bitmap_offset;  /* uint64_t[unit_count / 64]: 1 is in use */
+};
+
+/* A storage target. */
+struct cte__target_record {
+    char path[PATH_MAX];
+    char kind[16];
+    uint64_t capacity_bytes;
+    uint64_t arena_bytes;
+    uint64_t bytes_per_s;
+    float score;
+    uint32_t arena_first; /* into the table of page arenas */
+    uint32_t arena_count;
+    uint32_t reserved;
+    _Alignas(CTE__CACHE_LINE) _Atomic uint64_t bytes_read;
+    _Atomic uint64_t bytes_written;
+    _Atomic uint64_t reads;
+    _Atomic uint64_t writes;
+};
+
+/* A part of the hash index: open addressing, slots of 64 bits.  0 is empty, 1 was deleted, else the
+ * upper half of the key's hash << 32 | the entry's unit. */
+struct cte__shard {
+    struct cte__mutex lock;
+    _Atomic uint64_t table; /* unit << 8 | log2(slots); one store replaces the table */
+    uint32_t used;          /* entries and deleted slots; derived */
+    uint32_t reserved;
+};
+
+enum cte__entry_state {
+    CTE__ENTRY_NEW = 0,  /* linked, not visible yet */
+    CTE__ENTRY_LIVE = 1, /* the one store that makes an entry visible */
+    CTE__ENTRY_DEAD = 2, /* deleted; waits for the reaper */
+};
+
+enum cte__entry_type {
+    CTE__ENTRY_TAG = 1,
+    CTE__ENTRY_FILE = 2,
+    CTE__ENTRY_BLOB = 3,
+    CTE__ENTRY_CHUNK = 4
+};
+
+/* A name in the index: of a tag or file (in tag 0) or of a blob or chunk (in its tag). */
+struct cte__entry {
+    uint64_t tag_id;
+    cte__unit list_next;   /* next entry of the tag's list */
+    _Atomic cte__unit map; /* blobs: struct cte__map, 0: nothing stored, the publish word;
+                            * tags and files: their struct cte__tag_record */
+    uint16_t name_bytes;
+    uint8_t type;          /* enum cte__entry_type */
+    _Atomic uint8_t state; /* enum cte__entry_state */
+    float score;
+    uint64_t version;     /* grows with every publish */
+    uint64_t modified_ns; /* CLOCK_REALTIME */
+    uint64_t read_ns;
+    cte__unit tag; /* struct cte__tag_record on whose list it is */
+    uint32_t reserved;
+    char name[];
+};
+
+/* A contiguous piece of a blob: `count` logical pages from `first` at consecutive target pages. */
+struct cte__extent {
+    cte__page page;
+    uint32_t first;
+    uint32_t count;
+    cte__unit runs; /* PARTIAL: struct cte__runs, count is 1 */
+    uint32_t state; /* enum cte__page_state */
+};
+
+enum cte__page_state {
+    CTE__PAGE_NONE = 0, /* not stored: a hole (blob) or the real file's bytes (chunk) */
+    CTE__PAGE_CLEAN,    /* all bytes valid and equal to the real file's */
+    CTE__PAGE_DIRTY,    /* all bytes valid, not drained */
+    CTE__PAGE_PARTIAL,  /* some bytes valid: see runs */
+};
+
+/* Where the bytes of a blob are.  Immutable once published. */
+struct cte__map {
+    uint64_t size_bytes; /* blobs: logical size; chunks: end of the last stored byte */
+    uint32_t extent_count;
+    uint32_t page_count; /* sum of the extents' counts */
+    struct cte__extent extents[];
+    /* then uint32_t checksum[page_count], in extent order */
+};
+
+/* Valid bytes of a partial page, ascending, not touching unless they differ in `dirty`. */
+struct cte__run {
+    uint16_t start;
+    uint16_t length_dirty; /* length (1 … 4096) << 1 | dirty */
+};
+
+struct cte__runs {
+    uint32_t count;
+    struct cte__run run[];
+};
+
+/* State of a file, shared by the processes that have it open. */
+struct cte__file_state {
+    struct cte__mutex lock; /* open, close, truncate */
+    struct cte__mutex
+        lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate */
+    _Atomic uint64_t size_bytes;
+    _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot */
+    _Atomic uint64_t writes;                       /* grows with every write: idle detection */
+    _Atomic uint32_t drain_error;                  /* last failure, positive errno; 0: none */
+    uint32_t mode;                                 /* enum cte_file_mode */
+    uint64_t device, inode, born_ns;               /* identity of the real file */
+    _Atomic uint64_t truncate_to; /* size + 1 while a truncation is under way, else 0 */
+    uint32_t drain;               /* enum cte_file_drain_policy */
+    uint32_t reserved;
+};
+
+/* A tag (a named set of blobs) or a file (a tag of chunks). */
+struct cte__tag_record {
+    struct cte__mutex lock; /* the list */
+    uint64_t tag_id;
+    _Atomic cte__unit list_head;
+    _Atomic uint32_t dead_count;  /* entries on the list that wait for the reaper; a hint */
+    _Atomic uint32_t entry_count; /* live entries; a hint */
+    uint32_t type;                /* CTE__ENTRY_TAG or CTE__ENTRY_FILE */
+    uint64_t chunk_bytes;         /* files */
+    cte__unit entry;              /* its name in tag 0 */
+    uint32_t path_bytes;          /* files: length of `path` without the 0 */
+    struct cte__file_state file;
+    char path[]; /* files: absolute path of the real file, for people and recovery */
+};
+
+struct cte__store_header {
+    uint64_t magic; /* written last */
+    uint32_t version;
+    uint32_t header_bytes; /* sizeof(struct cte__store_header): the layout signature */
+    uint64_t segment_bytes;
+    uint64_t pid_namespace; /* inode of the creator's PID namespace */
+    uint64_t reserved;
+    uint32_t target_count;
+    uint32_t page_arena_count;
+    uint32_t unit_arena_count;
+    uint32_t keep; /* configuration: keep the store after the last detach */
+    uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, units_offset;
+    _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
+    _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
+    _Atomic uint32_t lost; /* metadata damage was seen: `cte check` */
+    struct cte__mutex sweep_lock;
+    cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
+    struct cte__slot slots[CTE__SLOTS_MAX];
+    struct cte__target_record targets[CTE__TARGETS_MAX];
+};
+
+static_assert(sizeof(struct cte__slot) == CTE__CACHE_LINE, "a slot fills a cache line");
+static_assert(sizeof(struct cte__mutex) == CTE__CACHE_LINE, "a mutex fills a cache line");
+static_assert(sizeof(struct cte__entry) == 56,
+              "a chunk's entry with its 8-byte name fills two units");
+static_assert(sizeof(struct cte__extent) == 24, "extent");
+static_assert(sizeof(struct cte__run) == 4, "run");
+static_assert(CTE__SLOTS_MAX + 1 < CTE__OWNER_PUBLISHED, "owner words tell slots from PUBLISHED");
+
+static inline cte__page cte__page_make(uint32_t target, uint64_t number)
+{
+    assert(target < CTE__TARGETS_MAX && number >> 48 == 0);
+    return (cte__page)target << 48 | number;
+}
+
+static inline uint32_t cte__page_target(cte__page page)
+{
+    return (uint32_t)(page >> 48);
+}
+
+/* Sizes of the variable records. */
+static inline uint64_t cte__map_bytes(uint32_t extent_count, uint32_t page_count)
+{
+    return sizeof(struct cte__map) + (uint64_t)extent_count * sizeof(struct cte__extent) +
+           (uint64_t)page_count * sizeof(uint32_t);
+}
+
+static inline uint64_t cte__runs_bytes(uint32_t count)
+{
+    return sizeof(struct cte__runs) + (uint64_t)count * sizeof(struct cte__run);
+}
+
+static inline const uint32_t *cte__map_checksums(const struct cte__map *map)
+{
+    return (const uint32_t *)&map->extents[map->extent_count];
+}
+
+static inline uint64_t cte__page_number(cte__page page)
+{
+    return page & ((UINT64_C(1) << 48) - 1);
+}
+
+#endif

@@ -1,0 +1,201 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The node-shared store as one process sees it.
+ *
+ * Lock order, outermost first; skipping levels is fine, going back is not:
+ *   store directory flock → file.lock → file.lane → sweep_lock → shard.lock → tag_record.lock →
+ * arena.lock
+ */
+#ifndef CTE_CORE_STORE_STORE_H
+#define CTE_CORE_STORE_STORE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "config/config.h"
+#include "placement/placement.h"
+#include "store/arena.h"
+#include "store/layout.h"
+#include "store/mutex.h"
+#include "target/target.h"
+
+struct cte__target_handle {
+    const struct cte__target_ops *ops;
+    void *state;
+    struct cte__target_record *record;
+    _Atomic uint32_t arena_hint; /* where this process found space last */
+};
+
+struct cte__store {
+    char directory[PATH_MAX]; /* <store_directory>/cte-<uid>-<name> */
+    int segment_fd;
+    char *base;
+    struct cte__store_header *header;
+    struct cte__shard *shards;
+    struct cte__arena_view *page_arenas; /* header->page_arena_count */
+    struct cte__arena_view *unit_arenas;
+    struct cte__target_handle targets[CTE__TARGETS_MAX];
+    const struct cte__placement_engine *placement;
+    pthread_mutex_t slot_lock;
+    _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
+    bool checksum;
+};
+
+/* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */
+cte_status cte__store_attach(const cte_config *config, struct cte__store **out);
+
+/* Attaches only if the store exists: CTE_ERR_NOT_FOUND else. */
+cte_status cte__store_attach_existing(const cte_config *config, struct cte__store **out);
+
+/* Leaves.  The last one out removes the store if nothing in it is worth keeping. */
+void cte__store_detach(struct cte__store *store);
+
+/* Removes a store with everything in it; -EBUSY if a live process has it. */
+cte_status cte__store_destroy(const cte_config *config);
+
+/* This process's owner word.  A forked child gets a slot of its own on first use; 0: none is free.
+ */
+uint16_t cte__store_self(struct cte__store *store);
+
+/* True if the process in the slot lives. */
+bool cte__slot_alive(const struct cte__slot *slot);
+
+/* True if any slot belongs to a process that died. */
+bool cte__store_has_dead(struct cte__store *store);
+
+/* ---- metadata heap -------------------------------------------------------------------------- */
+
+/* The memory of a unit.  Valid while the store is attached. */
+static inline void *cte__unit_at(const struct cte__store *store, cte__unit unit)
+{
+    assert(unit > 1);
+    return store->base + store->header->units_offset + ((uint64_t)unit << CTE__UNIT_SHIFT);
+}
+
+static inline uint32_t cte__units_for(uint64_t bytes)
+{
+    return (uint32_t)((bytes + CTE__UNIT_BYTES - 1) >> CTE__UNIT_SHIFT);
+}
+
+/* Claims zeroed metadata of `bytes`; aligned to `align_units` units.  -ENOSPC when the heap is
+ * full. */
+cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
+                            cte__unit *unit);
+void cte__units_own(struct cte__store *store, uint16_t owner, cte__unit unit, uint64_t bytes);
+void cte__units_free(struct cte__store *store, cte__unit unit, uint64_t bytes);
+
+/* ---- pages of the targets ------------------------------------------------------------------- */
+
+struct cte__page_run {
+    cte__page page;
+    uint32_t count;
+};
+
+/* Claims `count` pages where the placement engine says, as few runs as possible.
+ * @param runs   receives at most `capacity` runs; *used of them
+ * @return -ENOSPC if the targets that are left cannot hold them (nothing is claimed then)
+ * @param skip   bit set of targets not to use (their medium failed or is full) */
+cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
+                            struct cte__page_run *runs, uint32_t capacity, uint32_t *used);
+void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
+void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count);
+
+/* Moves bytes between memory and consecutive pages (any byte range inside them when reading). */
+cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
+                         const struct iovec *iov, int iov_count, uint64_t bytes);
+
+/* Free bytes of a target. */
+uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);
+
+/* ---- recovery ------------------------------------------------------------------------------- */
+
+/* Takes back what dead processes left half done, and frees their slots (sweep.c). */
+void cte__store_sweep(struct cte__store *store);
+
+/* Sweeps if somebody is known to have died. */
+static inline void cte__store_sweep_if_wanted(struct cte__store *store)
+{
+    if (atomic_load_explicit(&store->header->sweep_wanted, memory_order_relaxed))
+        cte__store_sweep(store);
+}
+
+/* What an audit of the whole store found (sweep.c). */
+struct cte__store_audit {
+    uint64_t pages_published;  /* owner words that say published */
+    uint64_t pages_referenced; /* pages that live blobs refer to */
+    uint64_t pages_doubly;     /* referenced twice: damage */
+    uint64_t pages_lost;       /* published or claimed by the dead, but not referenced */
+    uint64_t pages_unowned;    /* referenced, but free: damage */
+    uint64_t units_lost;
+    uint64_t units_unowned;
+    uint64_t blobs;
+};
+
+/* Counts; exact only while no other process changes the store. */
+cte_status cte__store_audit(struct cte__store *store, struct cte__store_audit *audit);
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+/* Locks the shard of a key.  What a dead holder left is whole (I1); its death is noted. */
+struct cte__shard *cte__shard_lock(struct cte__store *store, uint64_t hash);
+void cte__shard_unlock(struct cte__shard *shard);
+
+uint64_t cte__name_hash(uint64_t tag_id, const void *name, uint32_t name_bytes);
+
+/* Finds a live entry; the shard of `hash` is locked.  0 if there is none. */
+cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
+                          uint64_t tag_id, const void *name, uint32_t name_bytes);
+
+/* Makes an entry, links it on its tag's list and in the index, still invisible (state NEW); the
+ * shard is locked.  cte__entry_show() makes it visible. */
+cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
+                             struct cte__tag_record *tag, cte__unit tag_unit, uint8_t type,
+                             const void *name, uint32_t name_bytes, cte__unit *entry);
+void cte__entry_show(struct cte__store *store, cte__unit entry);
+
+/* Takes a live entry out; the shard is locked.  The caller retired what its map refers to. */
+void cte__index_remove(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
+                       cte__unit entry);
+
+/* Frees dead entries of a tag's list if they are many, or all (`force`). */
+void cte__tag_reap(struct cte__store *store, struct cte__tag_record *tag, bool force);
+
+/* Calls `visit` for each live entry of a tag, with the tag's list locked: it must be short and take
+ * no lock but an arena's.  Stops at the first error and returns it. */
+cte_status cte__tag_each(struct cte__store *store, struct cte__tag_record *tag,
+                         cte_status (*visit)(void *context, cte__unit unit,
+                                             const struct cte__entry *entry),
+                         void *context);
+
+/* What cte__tag_find() looks for. */
+struct cte__tag_key {
+    const void *name;
+    uint32_t name_bytes;
+    uint8_t type;     /* CTE__ENTRY_TAG or CTE__ENTRY_FILE */
+    const char *path; /* files: stored in a new record, for people and recovery */
+};
+
+/* A tag or file by name, made if `create`.  For files, `opener` (an owner word, 0: none) is noted
+ * in the record while the name is locked, so that nobody removes it in between. */
+cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *key, bool create,
+                         uint16_t opener, cte__unit *tag_unit, bool *created);
+
+/* Removes a tag or file whose blobs are all gone, with its record; -EBUSY while a process has the
+ * file open. */
+cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit);
+
+/* Openers of a file: one bit per slot. */
+void cte__file_opener_set(struct cte__file_state *file, uint16_t owner, bool open);
+bool cte__file_has_openers(const struct cte__file_state *file);
+
+static inline struct cte__tag_record *cte__tag_at(const struct cte__store *store, cte__unit unit)
+{
+    return cte__unit_at(store, unit);
+}
+
+static inline struct cte__entry *cte__entry_at(const struct cte__store *store, cte__unit unit)
+{
+    return cte__unit_at(store, unit);
+}
+
+#endif

@@ -1,0 +1,33 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the files of core/store share and nobody else sees. */
+#ifndef CTE_CORE_STORE_STORE_INTERNAL_H
+#define CTE_CORE_STORE_STORE_INTERNAL_H
+
+#include "store/store.h"
+
+/* Locks the store's directory, making it if `create`; close(*lock_fd) unlocks.  CTE_ERR_NOT_FOUND
+ * if it is not there.  The lock is per open file, so a forked child excludes its parent too. */
+cte_status cte__store_lock(const char *directory, bool create, int *lock_fd);
+
+void cte__slot_watch_forks(void);
+cte_status cte__slot_take_locked(struct cte__store *store);
+void cte__slot_give_locked(struct cte__store *store);
+uint32_t cte__slots_live(struct cte__store *store);
+
+/* Makes the segment's contents for a configuration (create.c): all but the magic number. */
+cte_status cte__store_format(struct cte__store *store, const cte_config *config);
+
+/* What a backend needs to know about a target. */
+struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
+                                               const struct cte__target_record *record);
+
+/* Segment size for a configuration, and the page arenas its targets need. */
+uint64_t cte__store_segment_bytes(const cte_config *config);
+
+/* Takes units 0 and 1, which stand for "none" and "deleted", out of a new heap. */
+cte_status cte__units_reserve_null(struct cte__store *store);
+
+/* Sets the pointers into a mapped segment. */
+cte_status cte__store_views(struct cte__store *store);
+
+#endif

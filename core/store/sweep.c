@@ -1,0 +1,276 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the index reaches, compared with what the owner words say: recovery and audit.
+ *
+ * Marking walks the index shard by shard under the shard's lock, so live processes go on meanwhile.
+ * That is safe because only the owner of a claimed piece can make the index refer to it, and the
+ * owners in question are dead: a piece of theirs that is unreachable once stays so (I5). */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/util.h"
+#include "store/store_internal.h"
+
+struct marks {
+    struct cte__store *store;
+    uint8_t *units;                           /* one bit each */
+    uint8_t **pages;                          /* per page arena */
+    bool dead[CTE__SLOTS_MAX + 1];            /* by owner word */
+    uint64_t dead_slots[CTE__SLOTS_MAX / 64]; /* the same, one bit a slot */
+    struct cte__store_audit audit;
+};
+
+static bool test_and_set(uint8_t *bits, uint64_t index)
+{
+    uint8_t mask = (uint8_t)(1u << (index % 8));
+    bool was = bits[index / 8] & mask;
+    bits[index / 8] |= mask;
+    return was;
+}
+
+static bool test(const uint8_t *bits, uint64_t index)
+{
+    return bits[index / 8] >> (index % 8) & 1;
+}
+
+static void marks_free(struct marks *marks)
+{
+    for (uint32_t i = 0; marks->pages && i < marks->store->header->page_arena_count; i++)
+        free(marks->pages[i]);
+    free(marks->pages);
+    free(marks->units);
+}
+
+static cte_status marks_init(struct marks *marks, struct cte__store *store)
+{
+    struct cte__store_header *header = store->header;
+    memset(marks, 0, sizeof *marks);
+    marks->store = store;
+    marks->units = calloc((size_t)header->unit_arena_count * CTE__META_ARENA_UNITS / 8, 1);
+    marks->pages = calloc(header->page_arena_count, sizeof *marks->pages);
+    if (!marks->units || !marks->pages)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < header->page_arena_count; i++) {
+        marks->pages[i] = calloc(store->page_arenas[i].arena->unit_count / 8, 1);
+        if (!marks->pages[i])
+            return -ENOMEM;
+    }
+    return CTE_OK;
+}
+
+static void mark_units(struct marks *marks, cte__unit unit, uint64_t bytes)
+{
+    uint32_t count = cte__units_for(bytes);
+    for (uint32_t i = 0; i < count; i++)
+        test_and_set(marks->units, unit + i);
+}
+
+static void mark_pages(struct marks *marks, cte__page page, uint32_t count)
+{
+    const struct cte__target_record *record =
+        &marks->store->header->targets[cte__page_target(page)];
+    uint64_t pages = cte__bytes_to_pages(record->arena_bytes), number = cte__page_number(page);
+    uint8_t *bits = marks->pages[record->arena_first + number / pages];
+    marks->audit.pages_referenced += count;
+    for (uint32_t i = 0; i < count; i++)
+        marks->audit.pages_doubly += test_and_set(bits, number % pages + i);
+}
+
+static void mark_map(struct marks *marks, cte__unit unit)
+{
+    const struct cte__map *map = cte__unit_at(marks->store, unit);
+    mark_units(marks, unit, cte__map_bytes(map->extent_count, map->page_count));
+    for (uint32_t i = 0; i < map->extent_count; i++) {
+        const struct cte__extent *extent = &map->extents[i];
+        mark_pages(marks, extent->page, extent->count);
+        if (extent->runs != 0) {
+            const struct cte__runs *runs = cte__unit_at(marks->store, extent->runs);
+            mark_units(marks, extent->runs, cte__runs_bytes(runs->count));
+        }
+    }
+}
+
+static uint16_t unit_owner(const struct cte__store *store, cte__unit unit)
+{
+    return atomic_load_explicit(
+        &store->unit_arenas[unit / CTE__META_ARENA_UNITS].owners[unit % CTE__META_ARENA_UNITS],
+        memory_order_relaxed);
+}
+
+/* A list's entries are reachable whether visible or not.  One whose maker died before showing it is
+ * handed to the reaper. */
+static void mark_list(struct marks *marks, struct cte__tag_record *tag)
+{
+    struct cte__store *store = marks->store;
+    bool died = cte__mutex_lock(&tag->lock); /* a list is whole at any time (I4) */
+    (void)died;
+    for (cte__unit unit = atomic_load(&tag->list_head); unit != 0;) {
+        struct cte__entry *entry = cte__entry_at(store, unit);
+        uint16_t owner = unit_owner(store, unit);
+        mark_units(marks, unit, sizeof *entry + entry->name_bytes);
+        if (owner <= CTE__SLOTS_MAX && marks->dead[owner] &&
+            atomic_load(&entry->state) == CTE__ENTRY_NEW) {
+            atomic_store(&entry->state, CTE__ENTRY_DEAD);
+            atomic_fetch_add(&tag->dead_count, 1);
+        }
+        unit = entry->list_next;
+    }
+    cte__mutex_unlock(&tag->lock);
+}
+
+static void mark_record(struct marks *marks, cte__unit unit)
+{
+    struct cte__tag_record *tag = cte__tag_at(marks->store, unit);
+    mark_units(marks, unit, sizeof *tag + tag->path_bytes + 1);
+    mark_list(marks, tag);
+    for (int i = 0; i < CTE__SLOTS_MAX / 64; i++)
+        atomic_fetch_and(&tag->file.openers[i], ~marks->dead_slots[i]);
+}
+
+static void mark_entry(struct marks *marks, const struct cte__entry *entry)
+{
+    cte__unit map = atomic_load(&entry->map);
+    if (atomic_load(&entry->state) != CTE__ENTRY_LIVE || map == 0)
+        return;
+    if (entry->type == CTE__ENTRY_TAG || entry->type == CTE__ENTRY_FILE) {
+        mark_record(marks, map);
+    } else {
+        marks->audit.blobs++;
+        mark_map(marks, map);
+    }
+}
+
+static void mark_shard(struct marks *marks, uint32_t index)
+{
+    struct cte__store *store = marks->store;
+    struct cte__shard *shard = cte__shard_lock(store, index);
+    uint64_t word = atomic_load(&shard->table);
+    if (word != 0) {
+        uint64_t slots = UINT64_C(1) << (word & 0xff);
+        const _Atomic uint64_t *table = cte__unit_at(store, (cte__unit)(word >> 8));
+        mark_units(marks, (cte__unit)(word >> 8), slots * sizeof *table);
+        for (uint64_t i = 0; i < slots; i++) {
+            cte__unit unit = (cte__unit)atomic_load(&table[i]);
+            if (unit > 1)
+                mark_entry(marks, cte__entry_at(store, unit));
+        }
+    }
+    cte__shard_unlock(shard);
+}
+
+static void mark_all(struct marks *marks)
+{
+    mark_units(marks, 0, 2 * CTE__UNIT_BYTES);
+    mark_record(marks, marks->store->header->root_tag);
+    for (uint32_t i = 0; i < CTE__SHARDS; i++)
+        mark_shard(marks, i);
+}
+
+/* Pieces of the dead: reachable ones are published, the others free. */
+static uint32_t resolve_arena(const struct marks *marks, const struct cte__arena_view *view,
+                              const uint8_t *bits, uint64_t first_bit)
+{
+    uint32_t freed = 0;
+    if (!atomic_load(&view->arena->ready))
+        return 0;
+    for (uint32_t i = 0; i < view->arena->high_water; i++) {
+        uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
+        if (owner > CTE__SLOTS_MAX || !marks->dead[owner])
+            continue;
+        if (test(bits, first_bit + i))
+            atomic_compare_exchange_strong(&view->owners[i], &owner, CTE__OWNER_PUBLISHED);
+        else
+            freed += cte__arena_reclaim(view, owner, i, 1);
+    }
+    return freed;
+}
+
+static void resolve_all(const struct marks *marks, uint64_t *pages_freed, uint64_t *units_freed)
+{
+    const struct cte__store *store = marks->store;
+    for (uint32_t i = 0; i < store->header->page_arena_count; i++)
+        *pages_freed += resolve_arena(marks, &store->page_arenas[i], marks->pages[i], 0);
+    for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
+        *units_freed += resolve_arena(marks, &store->unit_arenas[i], marks->units,
+                                      (uint64_t)i * CTE__META_ARENA_UNITS);
+}
+
+static bool find_dead(struct marks *marks)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++) {
+        const struct cte__slot *slot = &marks->store->header->slots[i];
+        if (atomic_load(&slot->pid) == 0 || cte__slot_alive(slot))
+            continue;
+        marks->dead_slots[i / 64] |= UINT64_C(1) << (i % 64);
+        marks->dead[i + 1] = true;
+        any = true;
+    }
+    return any;
+}
+
+void cte__store_sweep(struct cte__store *store)
+{
+    struct marks *marks = malloc(sizeof *marks);
+    uint64_t pages = 0, units = 0;
+    if (!marks || marks_init(marks, store) != CTE_OK) {
+        cte__log_warn("store %s: no memory to take back what dead processes left",
+                      store->directory);
+    } else {
+        bool died = cte__mutex_lock(&store->header->sweep_lock); /* a sweep can be begun again */
+        (void)died;
+        atomic_store(&store->header->sweep_wanted, 0);
+        if (find_dead(marks)) {
+            mark_all(marks);
+            resolve_all(marks, &pages, &units);
+            for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++)
+                if (marks->dead[i + 1])
+                    atomic_store(&store->header->slots[i].pid, 0);
+            cte__log_debug("store %s: took back %llu pages and %llu units of dead processes",
+                           store->directory, (unsigned long long)pages, (unsigned long long)units);
+        }
+        cte__mutex_unlock(&store->header->sweep_lock);
+    }
+    if (marks)
+        marks_free(marks);
+    free(marks);
+}
+
+static void audit_arena(const struct cte__arena_view *view, const uint8_t *bits, uint64_t first_bit,
+                        uint64_t *published, uint64_t *lost, uint64_t *unowned)
+{
+    if (!atomic_load(&view->arena->ready))
+        return;
+    for (uint32_t i = 0; i < view->arena->unit_count; i++) {
+        uint16_t owner = atomic_load(&view->owners[i]);
+        bool referenced = test(bits, first_bit + i);
+        *published += owner == CTE__OWNER_PUBLISHED;
+        *lost += owner != CTE__OWNER_FREE && !referenced;
+        *unowned += owner == CTE__OWNER_FREE && referenced;
+    }
+}
+
+cte_status cte__store_audit(struct cte__store *store, struct cte__store_audit *audit)
+{
+    struct marks *marks = malloc(sizeof *marks);
+    if (!marks)
+        return -ENOMEM;
+    cte_status status = marks_init(marks, store);
+    if (status == CTE_OK) {
+        struct cte__store_audit *a = &marks->audit;
+        uint64_t units_published = 0;
+        find_dead(marks);
+        mark_all(marks);
+        for (uint32_t i = 0; i < store->header->page_arena_count; i++)
+            audit_arena(&store->page_arenas[i], marks->pages[i], 0, &a->pages_published,
+                        &a->pages_lost, &a->pages_unowned);
+        for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
+            audit_arena(&store->unit_arenas[i], marks->units, (uint64_t)i * CTE__META_ARENA_UNITS,
+                        &units_published, &a->units_lost, &a->units_unowned);
+        *audit = *a;
+    }
+    marks_free(marks);
+    free(marks);
+    return status;
+}
