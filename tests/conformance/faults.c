@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdatomic.h>
 #include <stddef.h>
@@ -48,6 +49,8 @@ static bool strikes(void)
     if (calls_left <= 0 || atomic_fetch_sub(&calls_left, 1) != 1)
         return false;
     fired = true;
+    if (fault_error == FAULT_KILL)
+        raise(SIGKILL);
     errno = fault_error;
     return true;
 }

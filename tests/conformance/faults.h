@@ -6,6 +6,9 @@
 
 #include <stdbool.h>
 
+/* Instead of an error: the process is killed before the call. */
+enum { FAULT_KILL = -1 };
+
 /* Lets the nth system call from now fail with `error`, once.  0 lets all pass. */
 void faults_fail_nth(int n, int error);
 

@@ -1,15 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The nth system call fails, for n = 1, 2, 3 … until all pass: an error is told, nothing is left
- * behind, and the next try works.  And killed while creating. */
+ * behind, and the next try works.  Or the process is killed there. */
 #include <errno.h>
 #include <signal.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include "faults.h"
 #include "target_fixture.h"
 
-enum { STEPS_MAX = 200, KILLS = 40, KILL_DELAY_US_MAX = 3000 };
+enum { STEPS_MAX = 200 };
 
 static void check_usable(const struct fixture *f)
 {
@@ -182,32 +180,69 @@ static void test_sync_retries_and_reports(void **state)
     f->ops->close(faulty_target);
 }
 
-static int create_for_ever(const struct fixture *f)
+static int kill_step;
+
+static int create_until_killed(const struct fixture *f)
 {
-    for (;;) {
-        CHILD_CHECK(f->ops->create(&f->spec) == 0);
-        CHILD_CHECK(f->ops->destroy(&f->spec) == 0);
+    faults_fail_nth(kill_step, FAULT_KILL);
+    return f->ops->create(&f->spec) == 0 ? 0 : 1;
+}
+
+static int destroy_until_killed(const struct fixture *f)
+{
+    faults_fail_nth(kill_step, FAULT_KILL);
+    return f->ops->destroy(&f->spec) == 0 ? 0 : 1;
+}
+
+/* Dies before each step in turn; whatever it leaves, the next create makes a good target of it. */
+static void kill_at_every_step(const struct fixture *f, int (*body)(const struct fixture *),
+                               bool leftover)
+{
+    int code = 128 + SIGKILL;
+    for (kill_step = 1; code == 128 + SIGKILL; kill_step++) {
+        assert_true(kill_step < STEPS_MAX);
+        if (leftover) {
+            create_target(f);
+            check_usable(f);
+        }
+        code = run_child(body, f);
+        create_target(f);
+        check_usable(f);
+        assert_int_equal(f->ops->destroy(&f->spec), 0);
+        assert_false(path_exists(f->path));
     }
+    assert_int_equal(code, 0);
+    assert_true(kill_step > 5);
 }
 
 static void test_killed_while_creating(void **state)
 {
+    kill_at_every_step(*state, create_until_killed, false);
+}
+
+static void test_killed_while_replacing(void **state)
+{
+    kill_at_every_step(*state, create_until_killed, true);
+}
+
+static void test_killed_while_destroying(void **state)
+{
+    kill_at_every_step(*state, destroy_until_killed, true);
+}
+
+/* Here the remains must vanish without being made anew. */
+static void test_remains_of_the_killed_are_removed(void **state)
+{
     const struct fixture *f = *state;
-    uint64_t seed = random_seed();
-    for (int i = 0; i < KILLS; i++) {
-        int status;
-        fflush(NULL);
-        pid_t pid = fork();
-        assert_true(pid >= 0);
-        if (pid == 0)
-            _exit(create_for_ever(f));
-        usleep((useconds_t)random_below(&seed, KILL_DELAY_US_MAX));
-        assert_int_equal(kill(pid, SIGKILL), 0);
-        assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFSIGNALED(status));
+    int code = 128 + SIGKILL;
+    for (kill_step = 1; code == 128 + SIGKILL; kill_step++) {
+        assert_true(kill_step < STEPS_MAX);
         create_target(f);
-        check_usable(f);
+        code = run_child(destroy_until_killed, f);
+        assert_int_equal(f->ops->destroy(&f->spec), 0);
+        assert_false(path_exists(f->path));
     }
+    assert_int_equal(code, 0);
 }
 
 const struct target_test target_faults_tests[] = {
@@ -218,5 +253,8 @@ const struct target_test target_faults_tests[] = {
     {"write fails at every step", test_write_fails_at_every_step},
     {"sync retries and reports", test_sync_retries_and_reports},
     {"killed while creating", test_killed_while_creating},
+    {"killed while replacing", test_killed_while_replacing},
+    {"killed while destroying", test_killed_while_destroying},
+    {"remains of the killed are removed", test_remains_of_the_killed_are_removed},
     {0},
 };

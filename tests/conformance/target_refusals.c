@@ -431,6 +431,40 @@ static void test_cut_backing_is_noticed(void **state)
     assert_int_equal(rc, CTE_ERR_STORE_CORRUPT);
 }
 
+static void test_cut_while_in_use_is_noticed(void **state)
+{
+    const struct fixture *f = *state;
+    unsigned char page[PAGE_BYTES] = {1};
+    create_target(f);
+    void *target = open_target(f);
+    assert_int_equal(write_bytes(f, target, 0, page, sizeof page), 0);
+    assert_int_equal(nftw(f->directory, cut_large_file, 8, FTW_PHYS), 0);
+    assert_int_equal(read_bytes(f, target, ARENA_BYTES - PAGE_BYTES, page, sizeof page), -EIO);
+    f->ops->close(target);
+}
+
+/* A mark at the end of something else, as where a user appended a backing to a file. */
+static void test_stray_mark_protects_nothing(void **state)
+{
+    struct fixture *f = *state;
+    unsigned char mark[PAGE_BYTES];
+    struct stat status;
+    create_target(f);
+    assert_int_equal(lstat(f->path, &status), 0);
+    if (!S_ISREG(status.st_mode))
+        return; /* the mark stands alone, it cannot be appended to anything */
+    int fd = open(f->path, O_RDWR);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, mark, sizeof mark, CAPACITY_BYTES), sizeof mark);
+    assert_int_equal(ftruncate(fd, PAGE_BYTES), 0);
+    assert_int_equal(pwrite(fd, mark, sizeof mark, PAGE_BYTES), sizeof mark);
+    close(fd);
+    assert_int_equal(f->ops->create(&f->spec), -EEXIST);
+    assert_true(try_open(f) < 0);
+    assert_int_equal(f->ops->destroy(&f->spec), -EEXIST);
+    assert_true(path_exists(f->path));
+}
+
 /* Contents are there or the read fails; a backing that was removed never turns to zeros. */
 static void test_removed_while_in_use_is_noticed(void **state)
 {
@@ -470,6 +504,8 @@ const struct target_test target_refusals_tests[] = {
     {"senseless specs are refused", test_senseless_specs_are_refused},
     {"other layout is refused", test_other_layout_is_refused},
     {"cut backing is noticed", test_cut_backing_is_noticed},
+    {"cut while in use is noticed", test_cut_while_in_use_is_noticed},
+    {"stray mark protects nothing", test_stray_mark_protects_nothing},
     {"removed while in use is noticed", test_removed_while_in_use_is_noticed},
     {0},
 };
