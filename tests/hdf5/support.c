@@ -2,6 +2,7 @@
 #include "support.h"
 
 #include <ftw.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -9,7 +10,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char directory[4096];
+static char directory[4096], store_directory[64];
 static pid_t owner;
 
 void check_(bool holds, const char *text, const char *file, int line)
@@ -44,24 +45,36 @@ void remove_tree(const char *path)
 /* A forked child that exits must not take the directory away. */
 static void clean_up(void)
 {
-    if (directory[0] && getpid() == owner)
-        remove_tree(directory);
+    if (getpid() != owner)
+        return;
+    remove_tree(directory);
+    remove_tree(store_directory);
 }
 
 const char *scratch_directory(void)
 {
     if (directory[0])
         return directory;
-    char store[64];
     const char *base = getenv("TMPDIR");
     snprintf(directory, sizeof directory, "%s/cte-hdf5-XXXXXX", base ? base : "/tmp");
     CHECK(mkdtemp(directory) != NULL);
     owner = getpid();
-    snprintf(store, sizeof store, "cte-hdf5-test-%d", (int)owner);
-    CHECK(setenv("CTE_STORE_NAME", store, 1) == 0);
-    CHECK(setenv("CTE_RAM_CAPACITY", "512MiB", 1) == 0);
+    snprintf(store_directory, sizeof store_directory, "/dev/shm/cte-hdf5-XXXXXX");
+    CHECK(mkdtemp(store_directory) != NULL);
     CHECK(atexit(clean_up) == 0);
+    CHECK(signal(SIGTERM, clean_up_and_die) != SIG_ERR &&
+          signal(SIGINT, clean_up_and_die) != SIG_ERR);
+    CHECK(setenv("CTE_STORE_NAME", "hdf5-test", 1) == 0);
+    CHECK(setenv("CTE_STORE_DIRECTORY", store_directory, 1) == 0);
+    CHECK(setenv("CTE_RAM_CAPACITY", "512MiB", 1) == 0);
     return directory;
+}
+
+/* CTest and timeout(1) end a test that hangs by a signal. */
+static void clean_up_and_die(int signal_number)
+{
+    clean_up();
+    _exit(128 + signal_number);
 }
 
 static char *read_stream(FILE *stream, size_t *bytes)
