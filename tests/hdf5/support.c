@@ -51,6 +51,13 @@ static void clean_up(void)
     remove_tree(store_directory);
 }
 
+/* CTest and timeout(1) end a test that hangs by a signal. */
+static void clean_up_and_die(int signal_number)
+{
+    clean_up();
+    _exit(128 + signal_number);
+}
+
 const char *scratch_directory(void)
 {
     if (directory[0])
@@ -68,13 +75,6 @@ const char *scratch_directory(void)
     CHECK(setenv("CTE_STORE_DIRECTORY", store_directory, 1) == 0);
     CHECK(setenv("CTE_RAM_CAPACITY", "512MiB", 1) == 0);
     return directory;
-}
-
-/* CTest and timeout(1) end a test that hangs by a signal. */
-static void clean_up_and_die(int signal_number)
-{
-    clean_up();
-    _exit(128 + signal_number);
 }
 
 static char *read_stream(FILE *stream, size_t *bytes)
