@@ -1,75 +1,163 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "file/file_internal.h"
-
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
-cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t perm,
-                         const cte_file_options *options, cte_file **out)
+#include "base/log.h"
+#include "base/util.h"
+#include "file/summary.h"
+#include "file/tracked.h"
+
+/* ---- open ----------------------------------------------------------------------------------- */
+
+/* Where permissions allow, a file asked for writing is opened for reading too. */
+static int open_fd(const char *path, int flags, mode_t perm)
 {
-    (void)client;
-    *out = NULL;
+    int fd = -1;
+    if ((flags & O_ACCMODE) == O_WRONLY)
+        fd = open(path, (flags & ~O_ACCMODE) | O_RDWR, perm);
+    if (fd < 0)
+        fd = open(path, flags, perm);
+    return fd;
+}
+
+static cte_file_options options_of(const cte_file_options *given)
+{
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    if (given)
+        memcpy(&options, given, given->size < sizeof options ? given->size : sizeof options);
+    options.size = sizeof options;
+    return options;
+}
+
+static bool wants_tiers(cte_client *client, const char *absolute_path, cte_file_mode *mode)
+{
+    struct stat st;
+    if (*mode == CTE_FILE_MODE_CONFIG)
+        *mode = cte__config_mode_for(client->config, absolute_path);
+    if (*mode == CTE_FILE_MODE_BYPASS)
+        return false;
+    return stat(absolute_path, &st) == 0 && S_ISREG(st.st_mode);
+}
+
+/* Joins the store's state of the file.  On failure the file is handled without the store: always
+ * right, only not faster. */
+static cte_status track(cte_file *file, cte_client *client, const char *path,
+                        const cte_file_options *options)
+{
+    cte_file_mode mode = options->mode;
+    cte_status status = CTE_OK;
+    char *absolute = realpath(path, NULL);
+    if (!absolute)
+        return -errno;
+    if (wants_tiers(client, absolute, &mode)) {
+        file->drain =
+            options->drain == CTE_FILE_DRAIN_CONFIG ? client->config->drain : options->drain;
+        file->score = options->score < 0 ? client->config->score : options->score;
+        file->scratch = mode == CTE_FILE_MODE_SCRATCH;
+        status = cte__tracked_open(client, file->fd, absolute, mode, file->drain, &file->tag);
+        if (status == CTE_OK) {
+            file->client = client;
+            file->chunk_bytes = cte__tag_at(client->store, file->tag)->chunk_bytes;
+            file->path = absolute;
+            return CTE_OK;
+        }
+        cte__log_warn("%s: handled without the store: %s", absolute, cte_status_string(status));
+        status = CTE_OK;
+    }
+    free(absolute);
+    return status;
+}
+
+cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t perm,
+                         const cte_file_options *given, cte_file **out)
+{
+    cte_file_options options = options_of(given);
     cte_file *file = calloc(1, sizeof *file);
     if (!file)
         return -ENOMEM;
-    file->fd = open(path, flags | O_CLOEXEC, perm);
-    if (file->fd < 0) {
-        cte_status status = -errno;
+    if (!client && options.mode != CTE_FILE_MODE_BYPASS && cte_client_default(&client) != CTE_OK)
+        client = NULL;
+    /* Truncating goes through the store, which may hold data of the file. */
+    file->fd = open_fd(path, (flags & ~O_TRUNC) | O_CLOEXEC, perm);
+    cte_status status = file->fd < 0 ? -errno : CTE_OK;
+    if (status == CTE_OK) {
+        file->readable = (fcntl(file->fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
+        file->writable = (flags & O_ACCMODE) != O_RDONLY;
+        file->comm = options.comm ? *options.comm : (cte_comm){.rank_count = 1, .node_count = 1};
+        if (client && file->comm.node_count <= 1)
+            status = track(file, client, path, &options);
+    }
+    if (status == CTE_OK && flags & O_TRUNC)
+        status = cte_file_truncate(file, 0);
+    if (status != CTE_OK) {
+        if (file->client)
+            cte__tracked_close(file->client, file->tag);
+        if (file->fd >= 0)
+            close(file->fd);
+        free(file->path);
         free(file);
         return status;
     }
-    file->readable = (flags & O_ACCMODE) != O_WRONLY;
-    file->writable = (flags & O_ACCMODE) != O_RDONLY;
-    file->comm.rank_count = 1;
-    if (options && options->comm)
-        file->comm = *options->comm;
     *out = file;
     return CTE_OK;
 }
 
 bool cte_file_is_tracked(const cte_file *file)
 {
-    (void)file;
-    return false;
+    return file->client != NULL;
+}
+
+/* ---- transfers ------------------------------------------------------------------------------ */
+
+static cte_status check_segments(const cte_file_segment *segments, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        if (segments[i].offset > INT64_MAX)
+            return -EINVAL;
+        if (segments[i].length > INT64_MAX - segments[i].offset)
+            return -EFBIG;
+    }
+    return CTE_OK;
 }
 
 cte_status cte_file_write(cte_file *file, const cte_file_segment *segments, size_t count)
 {
-    for (size_t i = 0; i < count; i++) {
-        cte_status status = cte__fd_write_all(file->fd, segments[i].base, segments[i].length,
-                                              segments[i].offset);
-        if (status != CTE_OK)
-            return status;
-        file->stats.bytes_written += segments[i].length;
-    }
-    return CTE_OK;
+    if (!file->writable)
+        return -EBADF;
+    cte_status status = check_segments(segments, count);
+    if (status != CTE_OK)
+        return status;
+    return file->client ? cte__tracked_write(file, segments, count)
+                        : cte__passthrough_write(file, segments, count);
 }
 
 cte_status cte_file_read(cte_file *file, const cte_file_segment *segments, size_t count,
                          uint64_t *transferred)
 {
-    uint64_t total = 0;
-    for (size_t i = 0; i < count; i++) {
-        size_t done = 0;
-        cte_status status = cte__fd_read_all(file->fd, segments[i].base, segments[i].length,
-                                             segments[i].offset, &done);
-        if (status != CTE_OK)
-            return status;
-        total += done;
-    }
-    file->stats.bytes_read += total;
-    if (transferred)
-        *transferred = total;
-    return CTE_OK;
+    uint64_t unused;
+    cte_status status = check_segments(segments, count);
+    if (!transferred)
+        transferred = &unused;
+    *transferred = 0;
+    if (status != CTE_OK)
+        return status;
+    return file->client ? cte__tracked_read(file, segments, count, transferred)
+                        : cte__passthrough_read(file, segments, count, transferred);
 }
+
+/* ---- size, durability ----------------------------------------------------------------------- */
 
 cte_status cte_file_size(cte_file *file, uint64_t *size_bytes)
 {
     struct stat st;
+    if (file->client) {
+        *size_bytes = atomic_load(&cte__tag_at(file->client->store, file->tag)->file.size_bytes);
+        return CTE_OK;
+    }
     if (fstat(file->fd, &st) != 0)
         return -errno;
     *size_bytes = (uint64_t)st.st_size;
@@ -78,42 +166,82 @@ cte_status cte_file_size(cte_file *file, uint64_t *size_bytes)
 
 cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes)
 {
+    if (!file->writable)
+        return -EINVAL; /* as ftruncate(2) */
+    if (size_bytes > INT64_MAX)
+        return -EFBIG;
+    if (file->client)
+        return cte__tracked_truncate(file->client->store, file->tag, file->fd, size_bytes);
     return ftruncate(file->fd, (off_t)size_bytes) == 0 ? CTE_OK : -errno;
 }
 
-cte_status cte_file_sync(cte_file *file)
+static uint64_t monotonic_ns(void)
 {
-    (void)file;
-    return CTE_OK;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 cte_status cte_file_drain(cte_file *file)
 {
-    (void)file;
-    return CTE_OK;
+    uint64_t bytes = 0, start = monotonic_ns();
+    if (!file->client || !file->writable)
+        return CTE_OK;
+    cte_status status = cte__drain(file->client->store, file->tag, file->fd, &bytes);
+    file->stats.bytes_drained += bytes;
+    file->stats.drain_ns += monotonic_ns() - start;
+    return status;
+}
+
+cte_status cte_file_sync(cte_file *file)
+{
+    if (!file->client)
+        return !file->writable || fdatasync(file->fd) == 0 ? CTE_OK : -errno;
+    if (!file->client->config->sync_pfs || file->scratch)
+        return CTE_OK;
+    cte_status status = cte_file_drain(file);
+    if (status == CTE_OK && file->writable && fdatasync(file->fd) != 0)
+        status = -errno;
+    return status;
 }
 
 cte_status cte_file_refresh(cte_file *file)
 {
-    (void)file;
-    return CTE_OK;
+    return file->client ? cte__tracked_refresh(file->client->store, file->tag, file->fd) : CTE_OK;
 }
 
 void cte_file_get_stats(const cte_file *file, cte_file_stats *stats)
 {
-    stats->bytes_written = file->stats.bytes_written;
-    stats->bytes_read = file->stats.bytes_read;
-    stats->bytes_written_through = file->stats.bytes_written_through;
-    stats->bytes_read_store = file->stats.bytes_read_store;
-    stats->bytes_drained = file->stats.bytes_drained;
-    stats->drain_ns = file->stats.drain_ns;
+    *stats = (cte_file_stats){
+        .bytes_written = file->stats.bytes_written,
+        .bytes_read = file->stats.bytes_read,
+        .bytes_written_through = file->stats.bytes_written_through,
+        .bytes_read_store = file->stats.bytes_read_store,
+        .bytes_drained = file->stats.bytes_drained,
+        .drain_ns = file->stats.drain_ns,
+    };
 }
+
+/* ---- close ---------------------------------------------------------------------------------- */
 
 cte_status cte_file_close(cte_file *file)
 {
+    cte_status status = CTE_OK;
     if (!file)
         return CTE_OK;
-    cte_status status = close(file->fd) == 0 ? CTE_OK : -errno;
+    /* All writes of those that close together are in before anybody drains. */
+    if (file->comm.rank_count > 1 && file->comm.barrier)
+        status = file->comm.barrier(file->comm.context);
+    if (file->client && !file->scratch && file->drain == CTE_FILE_DRAIN_ON_CLOSE) {
+        cte_status drained = cte_file_drain(file);
+        status = status == CTE_OK ? drained : status;
+    }
+    cte__summary_write(file);
+    if (file->client)
+        cte__tracked_close(file->client, file->tag);
+    if (close(file->fd) != 0 && status == CTE_OK)
+        status = -errno;
+    free(file->path);
     free(file);
     return status;
 }

@@ -7,11 +7,21 @@
 
 #include <cte/file.h>
 
+#include "store/layout.h"
+
 struct cte_file {
-    int fd;        /* the real file */
-    bool readable; /* fd may be read, writable: written */
-    bool writable;
+    int fd; /* the real file */
+    bool readable, writable;
+    bool scratch;
+    cte_file_drain_policy drain;
+    float score;
     cte_comm comm; /* rank_count 1 when opened alone */
+
+    cte_client *client; /* NULL: straight to the real file */
+    cte__unit tag;
+    uint64_t chunk_bytes;
+    char *path;
+
     struct {
         _Atomic uint64_t bytes_written, bytes_read, bytes_written_through, bytes_read_store,
             bytes_drained, drain_ns;
@@ -21,6 +31,16 @@ struct cte_file {
 /* Direct transfers on the real file (passthrough.c): whole or an error, EINTR and short counts
  * continued; a read stops at the end of the file. */
 cte_status cte__fd_write_all(int fd, const void *base, size_t length, uint64_t offset);
-cte_status cte__fd_read_all(int fd, void *base, size_t length, uint64_t offset, size_t *transferred);
+cte_status cte__fd_read_all(int fd, void *base, size_t length, uint64_t offset,
+                            size_t *transferred);
+
+/* Transfers of a whole request, straight to the real file (passthrough.c) or through the tiers
+ * (transfer.c). */
+cte_status cte__passthrough_write(cte_file *file, const cte_file_segment *segments, size_t count);
+cte_status cte__passthrough_read(cte_file *file, const cte_file_segment *segments, size_t count,
+                                 uint64_t *transferred);
+cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, size_t count);
+cte_status cte__tracked_read(cte_file *file, const cte_file_segment *segments, size_t count,
+                             uint64_t *transferred);
 
 #endif

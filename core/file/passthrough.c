@@ -44,3 +44,31 @@ cte_status cte__fd_read_all(int fd, void *base, size_t length, uint64_t offset, 
     *transferred = done;
     return CTE_OK;
 }
+
+cte_status cte__passthrough_write(cte_file *file, const cte_file_segment *segments, size_t count)
+{
+    for (size_t i = 0; i < count; i++) {
+        cte_status status =
+            cte__fd_write_all(file->fd, segments[i].base, segments[i].length, segments[i].offset);
+        if (status != CTE_OK)
+            return status;
+        file->stats.bytes_written += segments[i].length;
+    }
+    return CTE_OK;
+}
+
+cte_status cte__passthrough_read(cte_file *file, const cte_file_segment *segments, size_t count,
+                                 uint64_t *transferred)
+{
+    *transferred = 0;
+    for (size_t i = 0; i < count; i++) {
+        size_t done = 0;
+        cte_status status = cte__fd_read_all(file->fd, segments[i].base, segments[i].length,
+                                             segments[i].offset, &done);
+        if (status != CTE_OK)
+            return status;
+        *transferred += done;
+    }
+    file->stats.bytes_read += *transferred;
+    return CTE_OK;
+}

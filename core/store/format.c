@@ -153,13 +153,13 @@ static cte_status format_root(struct cte__store *store)
     cte_status status = cte__units_reserve_null(store);
     if (status != CTE_OK)
         return status;
-    status = cte__units_claim(store, sizeof(struct cte__tag_record), 2, &header->root_tag);
+    status = cte__units_claim(store, cte__tag_record_bytes(0), 2, &header->root_tag);
     if (status != CTE_OK)
         return status;
     struct cte__tag_record *root = cte__tag_at(store, header->root_tag);
     cte__mutex_init(&root->lock);
     root->type = CTE__ENTRY_TAG;
-    cte__units_own(store, CTE__OWNER_PUBLISHED, header->root_tag, sizeof *root);
+    cte__units_own(store, CTE__OWNER_PUBLISHED, header->root_tag, cte__tag_record_bytes(0));
     return CTE_OK;
 }
 

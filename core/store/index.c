@@ -276,17 +276,11 @@ bool cte__file_has_openers(const struct cte__file_state *file)
     return any != 0;
 }
 
-static uint64_t record_bytes(const struct cte__tag_record *tag)
-{
-    return sizeof *tag + tag->path_bytes + 1;
-}
-
 static cte_status make_record(struct cte__store *store, const struct cte__tag_key *key,
                               cte__unit *unit)
 {
     uint32_t path_bytes = key->path ? (uint32_t)strlen(key->path) : 0;
-    cte_status status =
-        cte__units_claim(store, sizeof(struct cte__tag_record) + path_bytes + 1, 2, unit);
+    cte_status status = cte__units_claim(store, cte__tag_record_bytes(path_bytes), 2, unit);
     if (status != CTE_OK)
         return status;
     struct cte__tag_record *tag = cte__tag_at(store, *unit);
@@ -315,13 +309,13 @@ static cte_status make_tag(struct cte__store *store, struct cte__shard *shard, u
     status = cte__index_insert(store, shard, hash, root, store->header->root_tag, key->type,
                                key->name, key->name_bytes, &entry);
     if (status != CTE_OK) {
-        cte__units_free(store, *unit, record_bytes(tag));
+        cte__units_free(store, *unit, cte__tag_record_bytes(tag->path_bytes));
         return status;
     }
     tag->entry = entry;
     atomic_store(&cte__entry_at(store, entry)->map, *unit);
     cte__entry_show(store, entry);
-    cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, record_bytes(tag));
+    cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, cte__tag_record_bytes(tag->path_bytes));
     return CTE_OK;
 }
 
@@ -358,10 +352,13 @@ cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit)
         cte__shard_unlock(shard);
         return -EBUSY;
     }
-    cte__units_own(store, cte__store_self(store), tag_unit, record_bytes(tag));
+    cte__units_own(store, cte__store_self(store), tag_unit, cte__tag_record_bytes(tag->path_bytes));
+    /* With the list locked: who visits the tags sees a live name with its record, or neither. */
+    lock_tag(root);
     cte__index_remove(store, shard, hash, tag->entry);
+    cte__units_free(store, tag_unit, cte__tag_record_bytes(tag->path_bytes));
+    cte__mutex_unlock(&root->lock);
     cte__shard_unlock(shard);
-    cte__units_free(store, tag_unit, record_bytes(tag));
     cte__tag_reap(store, root, false);
     return CTE_OK;
 }

@@ -242,6 +242,11 @@ static inline uint64_t cte__map_bytes(uint32_t extent_count, uint32_t page_count
            (uint64_t)page_count * sizeof(uint32_t);
 }
 
+static inline uint64_t cte__tag_record_bytes(uint32_t path_bytes)
+{
+    return sizeof(struct cte__tag_record) + path_bytes + 1;
+}
+
 static inline uint64_t cte__runs_bytes(uint32_t count)
 {
     return sizeof(struct cte__runs) + (uint64_t)count * sizeof(struct cte__run);

@@ -122,7 +122,7 @@ static void mark_list(struct marks *marks, struct cte__tag_record *tag)
 static void mark_record(struct marks *marks, cte__unit unit)
 {
     struct cte__tag_record *tag = cte__tag_at(marks->store, unit);
-    mark_units(marks, unit, sizeof *tag + tag->path_bytes + 1);
+    mark_units(marks, unit, cte__tag_record_bytes(tag->path_bytes));
     mark_list(marks, tag);
     for (int i = 0; i < CTE__SLOTS_MAX / 64; i++)
         atomic_fetch_and(&tag->file.openers[i], ~marks->dead_slots[i]);

@@ -1,0 +1,126 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file/client.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "file/tracked.h"
+
+enum { ERROR_BYTES = 1024 };
+
+cte_status cte_client_open(const cte_config *config, cte_client **out)
+{
+    char error[ERROR_BYTES] = "";
+    cte_client *client = calloc(1, sizeof *client);
+    if (!client)
+        return -ENOMEM;
+    cte_status status = config ? cte__config_copy(config, &client->config)
+                               : cte_config_load(NULL, &client->config, error, sizeof error);
+    if (status != CTE_OK) {
+        cte__log_error("configuration: %s", error[0] ? error : cte_status_string(status));
+        free(client);
+        return status;
+    }
+    cte__log_set_level(client->config->log_level);
+    pthread_mutex_init(&client->lock, NULL);
+    status = cte__store_attach(client->config, &client->store);
+    if (status != CTE_OK) {
+        cte__log_error("store %s in %s cannot be used: %s", client->config->store_name,
+                       client->config->store_directory, cte_status_string(status));
+        cte_config_free(client->config);
+        pthread_mutex_destroy(&client->lock);
+        free(client);
+        return status;
+    }
+    *out = client;
+    return CTE_OK;
+}
+
+cte_status cte_client_close(cte_client *client)
+{
+    if (!client)
+        return CTE_OK;
+    cte_status status = cte__drain_unopened(client, NULL, false);
+    if (status != CTE_OK)
+        cte__log_error("store %s keeps data that is not in its files yet: %s; run `cte drain`",
+                       client->store->directory, cte_status_string(status));
+    cte__store_detach(client->store);
+    cte_config_free(client->config);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
+    return status == CTE_OK ? CTE_OK : CTE_ERR_DRAIN;
+}
+
+/* ---- the process-wide client ---------------------------------------------------------------- */
+
+static struct {
+    pthread_mutex_t lock;
+    cte_client *client;
+    cte_status failure; /* of the first try: kept, so that it is said once */
+} process = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static void close_at_exit(void)
+{
+    /* The status was logged; at exit nobody is left to take it. */
+    cte_status status = cte_client_default_close();
+    (void)status;
+}
+
+cte_status cte_client_default(cte_client **out)
+{
+    static bool at_exit;
+    pthread_mutex_lock(&process.lock);
+    if (!process.client && process.failure == CTE_OK) {
+        process.failure = cte_client_open(NULL, &process.client);
+        if (!at_exit && atexit(close_at_exit) == 0)
+            at_exit = true;
+    }
+    cte_status status = process.failure;
+    *out = process.client;
+    pthread_mutex_unlock(&process.lock);
+    return status;
+}
+
+cte_status cte_client_default_close(void)
+{
+    pthread_mutex_lock(&process.lock);
+    cte_client *client = process.client;
+    process.client = NULL;
+    process.failure = CTE_OK;
+    pthread_mutex_unlock(&process.lock);
+    return cte_client_close(client);
+}
+
+static int compare_scores(const void *a, const void *b)
+{
+    float x = ((const cte_target_info *)a)->score, y = ((const cte_target_info *)b)->score;
+    return (x < y) - (x > y);
+}
+
+cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32_t capacity,
+                              uint32_t *count)
+{
+    cte_target_info all[CTE__TARGETS_MAX];
+    const struct cte__store *store = client->store;
+    *count = store->header->target_count;
+    for (uint32_t i = 0; i < *count; i++) {
+        const struct cte__target_record *record = &store->header->targets[i];
+        all[i] = (cte_target_info){
+            .score = record->score,
+            .capacity_bytes = record->capacity_bytes,
+            .free_bytes = cte__target_free_bytes(store, i),
+            .bytes_read = atomic_load(&record->bytes_read),
+            .bytes_written = atomic_load(&record->bytes_written),
+            .reads = atomic_load(&record->reads),
+            .writes = atomic_load(&record->writes),
+        };
+        strncpy(all[i].name, record->path, sizeof all[i].name - 1);
+        strncpy(all[i].kind, record->kind, sizeof all[i].kind - 1);
+    }
+    qsort(all, *count, sizeof all[0], compare_scores);
+    if (infos)
+        memcpy(infos, all, (capacity < *count ? capacity : *count) * sizeof all[0]);
+    return CTE_OK;
+}

@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* A client as the file layer sees it. */
+#ifndef CTE_CORE_FILE_CLIENT_H
+#define CTE_CORE_FILE_CLIENT_H
+
+#include <pthread.h>
+
+#include "config/config.h"
+#include "store/store.h"
+
+/* A file that this process has open, by any number of handles. */
+struct cte__open_file {
+    struct cte__open_file *next;
+    cte__unit tag;
+    uint32_t handles;
+    uint16_t owner; /* the opener noted in the record; a forked child has another */
+};
+
+struct cte_client {
+    struct cte__store *store;
+    cte_config *config;
+    pthread_mutex_t lock; /* open_files; outermost: held while a file is opened or closed */
+    struct cte__open_file *open_files;
+};
+
+#endif

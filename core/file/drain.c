@@ -1,0 +1,285 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Draining: dirty bytes to the real file, in ascending runs as long as they come, verified on the
+ * way.
+ *
+ * A chunk is drained by one process at a time (its lane is locked), so an older version of it can
+ * never land on a newer one (I6).  What was written is marked clean only if it is still the same;
+ * whatever fails stays dirty. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+#include "file/tracked.h"
+
+struct drain {
+    struct cte__store *store;
+    struct cte__tag_record *record;
+    cte__unit tag;
+    int fd;
+    char *buffer; /* a chunk */
+    uint64_t bytes;
+    cte_status first_error;
+};
+
+/* Reads [start, end) of a chunk as the snapshot has it, and writes it to the real file. */
+static cte_status drain_range(struct drain *drain, const struct cte__snapshot *snapshot,
+                              uint64_t chunk, uint64_t start, uint64_t end)
+{
+    struct cte__piece piece = {start, end - start, drain->buffer};
+    struct cte__piece_list missing = {0};
+    cte_status status = cte__snapshot_read(drain->store, snapshot, &piece, 1, &missing);
+    if (status == CTE_OK && missing.count > 0)
+        status = CTE_ERR_STORE_CORRUPT;
+    free(missing.pieces);
+    if (status == CTE_OK)
+        status = cte__fd_write_all(drain->fd, drain->buffer, end - start,
+                                   chunk * drain->record->chunk_bytes + start);
+    if (status == CTE_OK)
+        drain->bytes += end - start;
+    return status;
+}
+
+/* The dirty byte ranges of a chunk, joined where they touch. */
+static cte_status dirty_ranges(const struct cte__snapshot *snapshot, struct cte__piece_list *ranges)
+{
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < snapshot->count && status == CTE_OK; i++) {
+        const struct cte__page_ref *ref = &snapshot->refs[i];
+        uint64_t page_start = cte__pages_to_bytes(ref->index);
+        if (ref->state == CTE__PAGE_DIRTY)
+            status =
+                cte__piece_list_add(ranges, page_start, CTE__PAGE_BYTES, (char *)NULL + page_start);
+        if (ref->state != CTE__PAGE_PARTIAL)
+            continue;
+        for (uint32_t r = 0; r < ref->run_list->count && status == CTE_OK; r++) {
+            struct cte__run run = ref->run_list->run[r];
+            if (cte__run_dirty(run))
+                status = cte__piece_list_add(ranges, page_start + run.start, cte__run_length(run),
+                                             (char *)NULL + page_start + run.start);
+        }
+    }
+    return status;
+}
+
+static cte_status drain_chunk(struct drain *drain, uint64_t chunk)
+{
+    struct cte__blob_key key = cte__chunk_key(drain->tag, &chunk);
+    struct cte__snapshot snapshot;
+    struct cte__piece_list ranges = {0};
+    cte_status status = cte__blob_snapshot(drain->store, &key, &snapshot);
+    if (status != CTE_OK)
+        return status;
+    status = dirty_ranges(&snapshot, &ranges);
+    for (size_t i = 0; i < ranges.count && status == CTE_OK; i++)
+        status = drain_range(drain, &snapshot, chunk, ranges.pieces[i].offset,
+                             ranges.pieces[i].offset + ranges.pieces[i].length);
+    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(drain->store, &key, &snapshot))
+        status = -EAGAIN;
+    if (status == CTE_OK && ranges.count > 0)
+        status = cte__blob_mark_clean(drain->store, &key, &snapshot);
+    free(ranges.pieces);
+    cte__snapshot_free(&snapshot);
+    return status;
+}
+
+/* A chunk that is overwritten while it is drained is taken again; somebody who overwrites it for
+ * ever is told, not followed. */
+static void drain_chunk_until_done(struct drain *drain, uint64_t chunk)
+{
+    enum { TRIES_MAX = 64 };
+    cte_status status = -EAGAIN;
+    for (int i = 0; i < TRIES_MAX && status == -EAGAIN; i++)
+        status = drain_chunk(drain, chunk);
+    if (status == CTE_OK)
+        return;
+    if (drain->first_error == CTE_OK)
+        cte__log_error("%s: bytes from %llu could not be drained: %s; they are kept in the store "
+                       "(cte drain retries)",
+                       drain->record->path,
+                       (unsigned long long)(chunk * drain->record->chunk_bytes),
+                       cte_status_string(status));
+    drain->first_error = drain->first_error != CTE_OK ? drain->first_error : status;
+}
+
+static void drain_lane(struct drain *drain, const struct cte__mutex *lane, const uint64_t *chunks,
+                       size_t count)
+{
+    for (size_t i = 0; i < count; i++)
+        if (cte__tracked_lane(drain->record, chunks[i]) == lane)
+            drain_chunk_until_done(drain, chunks[i]);
+}
+
+/* Processes that drain the same file together share the lanes: first whichever is free, then, since
+ * the caller was promised everything, those that others were busy with. */
+static void drain_lanes(struct drain *drain, const uint64_t *chunks, size_t count)
+{
+    struct cte__file_state *file = &drain->record->file;
+    uint32_t first = cte__store_self(drain->store), busy = 0;
+    for (uint32_t i = 0; i < CTE__DRAIN_LANES; i++) {
+        uint32_t lane = (first + i) % CTE__DRAIN_LANES;
+        bool died;
+        if (!cte__mutex_trylock(&file->lane[lane], &died)) {
+            busy |= 1u << lane;
+            continue;
+        }
+        drain_lane(drain, &file->lane[lane], chunks, count);
+        cte__mutex_unlock(&file->lane[lane]);
+    }
+    for (uint32_t lane = 0; lane < CTE__DRAIN_LANES; lane++) {
+        if (!(busy & 1u << lane))
+            continue;
+        cte__lane_lock(&file->lane[lane]);
+        drain_lane(drain, &file->lane[lane], chunks, count);
+        cte__mutex_unlock(&file->lane[lane]);
+    }
+}
+
+/* Bytes that were never written at the end of a file exist by its size only. */
+static cte_status drain_size(struct drain *drain)
+{
+    struct stat st;
+    cte_status status = CTE_OK;
+    cte__tracked_lock(drain->store, drain->tag, drain->fd);
+    uint64_t size = atomic_load(&drain->record->file.size_bytes);
+    if (fstat(drain->fd, &st) != 0)
+        status = -errno;
+    else if ((uint64_t)st.st_size < size && ftruncate(drain->fd, (off_t)size) != 0)
+        status = -errno;
+    cte__tracked_unlock(drain->store, drain->tag);
+    return status;
+}
+
+cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t *bytes)
+{
+    struct cte__tag_record *record = cte__tag_at(store, tag);
+    struct drain drain = {.store = store, .record = record, .tag = tag, .fd = fd};
+    uint64_t *chunks = NULL;
+    size_t count = 0;
+    *bytes = 0;
+    cte__store_sweep_if_wanted(store);
+    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
+    if (status == CTE_OK && count > 0 &&
+        posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
+        status = -ENOMEM;
+    if (status == CTE_OK && count > 0) {
+        drain_lanes(&drain, chunks, count);
+        status = drain.first_error;
+    }
+    if (status == CTE_OK)
+        status = drain_size(&drain);
+    atomic_store(&record->file.drain_error, (uint32_t)cte_status_errno(status));
+    free(drain.buffer);
+    free(chunks);
+    *bytes = drain.bytes;
+    return status;
+}
+
+/* ---- files that nobody has open ------------------------------------------------------------- */
+
+/* What is needed of a record, copied while the list of names is locked. */
+struct unopened_file {
+    char *path;
+    uint64_t device, inode;
+    cte_file_mode mode;
+    cte_file_drain_policy drain;
+};
+
+struct unopened {
+    struct cte__store *store;
+    const char *path; /* NULL: all */
+    bool force;
+    struct unopened_file *files;
+    size_t count, capacity;
+};
+
+static bool wanted(const struct unopened *list, const struct cte__tag_record *record)
+{
+    if (list->path && strcmp(list->path, record->path) != 0)
+        return false;
+    if (record->file.mode == CTE_FILE_MODE_SCRATCH || cte__file_has_openers(&record->file))
+        return false;
+    return list->force || record->file.drain != CTE_FILE_DRAIN_NEVER;
+}
+
+static cte_status add_file(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    struct unopened *list = context;
+    (void)unit;
+    if (entry->type != CTE__ENTRY_FILE)
+        return CTE_OK;
+    const struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
+    if (!wanted(list, record))
+        return CTE_OK;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 64;
+        struct unopened_file *larger = realloc(list->files, capacity * sizeof *larger);
+        if (!larger)
+            return -ENOMEM;
+        list->files = larger;
+        list->capacity = capacity;
+    }
+    char *path = strdup(record->path);
+    if (!path)
+        return -ENOMEM;
+    list->files[list->count++] = (struct unopened_file){
+        path, record->file.device, record->file.inode, (cte_file_mode)record->file.mode,
+        (cte_file_drain_policy)record->file.drain};
+    return CTE_OK;
+}
+
+/* Opens the real file, if it is still the same one. */
+static cte_status open_real(const struct unopened_file *file, int *fd)
+{
+    struct stat st;
+    *fd = open(file->path, O_RDWR | O_CLOEXEC);
+    if (*fd < 0 && errno == EACCES)
+        *fd = open(file->path, O_WRONLY | O_CLOEXEC);
+    cte_status status = *fd < 0 || fstat(*fd, &st) != 0 ? -errno : CTE_OK;
+    if (status == CTE_OK &&
+        ((uint64_t)st.st_dev != file->device || (uint64_t)st.st_ino != file->inode))
+        status = -ESTALE;
+    if (status != CTE_OK && *fd >= 0)
+        close(*fd);
+    return status;
+}
+
+/* Opens the file as any program does, so that nobody takes its record away meanwhile. */
+static cte_status drain_unopened_file(cte_client *client, const struct unopened_file *file)
+{
+    int fd;
+    cte__unit tag;
+    uint64_t bytes;
+    cte_status status = open_real(file, &fd);
+    if (status != CTE_OK) {
+        cte__log_error(
+            "%s: cannot be opened to take what was written to it: %s; the data is kept in "
+            "the store",
+            file->path, cte_status_string(status));
+        return status;
+    }
+    status = cte__tracked_open(client, fd, file->path, file->mode, file->drain, &tag);
+    if (status == CTE_OK) {
+        status = cte__drain(client->store, tag, fd, &bytes);
+        cte__tracked_close(client, tag);
+    }
+    close(fd);
+    return status;
+}
+
+cte_status cte__drain_unopened(cte_client *client, const char *path, bool force)
+{
+    struct cte__store *store = client->store;
+    struct unopened list = {.store = store, .path = path, .force = force};
+    cte_status status =
+        cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, &list);
+    for (size_t i = 0; i < list.count; i++) {
+        cte_status drained = drain_unopened_file(client, &list.files[i]);
+        status = status == CTE_OK ? drained : status;
+        free(list.files[i].path);
+    }
+    free(list.files);
+    return status;
+}

@@ -1,0 +1,81 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file/summary.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+static void put_string(FILE *out, const char *text)
+{
+    fputc('"', out);
+    for (const unsigned char *c = (const unsigned char *)text; *c; c++) {
+        if (*c == '"' || *c == '\\')
+            fprintf(out, "\\%c", *c);
+        else if (*c < 0x20)
+            fprintf(out, "\\u%04x", *c);
+        else
+            fputc(*c, out);
+    }
+    fputc('"', out);
+}
+
+static void put_targets(FILE *out, cte_client *client)
+{
+    cte_target_info infos[CTE__TARGETS_MAX];
+    uint32_t count = 0;
+    if (client && cte_client_targets(client, infos, CTE__TARGETS_MAX, &count) != CTE_OK)
+        count = 0;
+    fputs(", \"targets\": [", out);
+    for (uint32_t i = 0; i < count; i++) {
+        fputs(i ? ", {\"name\": " : "{\"name\": ", out);
+        put_string(out, infos[i].name);
+        fprintf(out, ", \"kind\": \"%s\", \"bytes_written\": %llu, \"bytes_read\": %llu}",
+                infos[i].kind, (unsigned long long)infos[i].bytes_written,
+                (unsigned long long)infos[i].bytes_read);
+    }
+    fputs("]", out);
+}
+
+static void put_line(FILE *out, const cte_file *file)
+{
+    cte_file_stats stats;
+    cte_file_get_stats(file, &stats);
+    fputs("{\"path\": ", out);
+    put_string(out, file->path ? file->path : "");
+    fprintf(out,
+            ", \"pid\": %d, \"tracked\": %s, \"bytes_written\": %llu, \"bytes_read\": %llu"
+            ", \"bytes_written_through\": %llu, \"bytes_read_store\": %llu"
+            ", \"bytes_drained\": %llu, \"drain_seconds\": %.6f",
+            (int)getpid(), file->client ? "true" : "false", (unsigned long long)stats.bytes_written,
+            (unsigned long long)stats.bytes_read, (unsigned long long)stats.bytes_written_through,
+            (unsigned long long)stats.bytes_read_store, (unsigned long long)stats.bytes_drained,
+            (double)stats.drain_ns / 1e9);
+    put_targets(out, file->client);
+    fputs("}\n", out);
+}
+
+void cte__summary_write(const cte_file *file)
+{
+    const char *path = getenv("CTE_SUMMARY");
+    char *line = NULL;
+    size_t length = 0;
+    if (!path || !path[0])
+        return;
+    FILE *out = open_memstream(&line, &length);
+    if (out) {
+        put_line(out, file);
+        fclose(out);
+    }
+    /* One write in append mode: lines of several processes do not mix. */
+    int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0644);
+    if (!line || fd < 0 || write(fd, line, length) != (ssize_t)length)
+        cte__log_warn("CTE_SUMMARY=%s: cannot write the summary: %s", path, strerror(errno));
+    if (fd >= 0)
+        close(fd);
+    free(line);
+}

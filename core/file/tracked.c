@@ -1,0 +1,381 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file/tracked.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/log.h"
+
+enum { STRIPE_BYTES = 16 << 20 };
+
+struct cte__blob_key cte__chunk_key(cte__unit tag, const uint64_t *chunk)
+{
+    return (struct cte__blob_key){tag, CTE__ENTRY_CHUNK, chunk, sizeof *chunk};
+}
+
+struct cte__mutex *cte__tracked_lane(struct cte__tag_record *record, uint64_t chunk)
+{
+    uint64_t stripe = chunk * record->chunk_bytes / STRIPE_BYTES;
+    return &record->file.lane[stripe % CTE__DRAIN_LANES];
+}
+
+void cte__lane_lock(struct cte__mutex *lane)
+{
+    /* Whoever died in a lane left dirty data dirty: it is drained again. */
+    bool died = cte__mutex_lock(lane);
+    (void)died;
+}
+
+/* ---- chunks --------------------------------------------------------------------------------- */
+
+struct chunk_list {
+    uint64_t *chunks;
+    size_t count, capacity;
+};
+
+static cte_status add_chunk(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    struct chunk_list *list = context;
+    (void)unit;
+    if (list->count == list->capacity) {
+        size_t capacity = list->capacity ? list->capacity * 2 : 256;
+        uint64_t *larger = realloc(list->chunks, capacity * sizeof *larger);
+        if (!larger)
+            return -ENOMEM;
+        list->chunks = larger;
+        list->capacity = capacity;
+    }
+    memcpy(&list->chunks[list->count++], entry->name, sizeof(uint64_t));
+    return CTE_OK;
+}
+
+static int compare_chunks(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+cte_status cte__tracked_chunks(struct cte__store *store, cte__unit tag, uint64_t **chunks,
+                               size_t *count)
+{
+    struct chunk_list list = {0};
+    cte_status status = cte__tag_each(store, cte__tag_at(store, tag), add_chunk, &list);
+    if (status != CTE_OK) {
+        free(list.chunks);
+        return status;
+    }
+    if (list.count > 0)
+        qsort(list.chunks, list.count, sizeof *list.chunks, compare_chunks);
+    *chunks = list.chunks;
+    *count = list.count;
+    return CTE_OK;
+}
+
+static bool chunk_is_dirty(struct cte__store *store, cte__unit tag, const uint64_t *chunk)
+{
+    struct cte__blob_key key = cte__chunk_key(tag, chunk);
+    struct cte__snapshot snapshot;
+    bool dirty = false;
+    if (cte__blob_snapshot(store, &key, &snapshot) != CTE_OK)
+        return true;
+    for (size_t i = 0; i < snapshot.count && !dirty; i++)
+        dirty = cte__page_ref_is_dirty(&snapshot.refs[i]);
+    cte__snapshot_free(&snapshot);
+    return dirty;
+}
+
+bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag)
+{
+    uint64_t *chunks;
+    size_t count;
+    bool dirty = false;
+    cte__store_sweep_if_wanted(store);
+    if (cte__tracked_chunks(store, tag, &chunks, &count) != CTE_OK)
+        return true;
+    for (size_t i = 0; i < count && !dirty; i++)
+        dirty = chunk_is_dirty(store, tag, &chunks[i]);
+    free(chunks);
+    return dirty;
+}
+
+static cte_status remove_chunks(struct cte__store *store, cte__unit tag)
+{
+    uint64_t *chunks;
+    size_t count;
+    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
+    if (status != CTE_OK)
+        return status;
+    for (size_t i = 0; i < count; i++) {
+        struct cte__blob_key key = cte__chunk_key(tag, &chunks[i]);
+        cte_status removed = cte__blob_remove(store, &key);
+        if (removed != CTE_OK && removed != CTE_ERR_NOT_FOUND && status == CTE_OK)
+            status = removed;
+    }
+    free(chunks);
+    return status;
+}
+
+/* ---- size ----------------------------------------------------------------------------------- */
+
+void cte__tracked_extend(struct cte__tag_record *record, uint64_t end)
+{
+    uint64_t size = atomic_load(&record->file.size_bytes);
+    while (size < end && !atomic_compare_exchange_weak(&record->file.size_bytes, &size, end))
+        ;
+}
+
+static cte_status cut_chunks(struct cte__store *store, cte__unit tag, uint64_t size_bytes)
+{
+    uint64_t chunk_bytes = cte__tag_at(store, tag)->chunk_bytes;
+    uint64_t *chunks;
+    size_t count;
+    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
+    if (status != CTE_OK)
+        return status;
+    for (size_t i = 0; i < count && status == CTE_OK; i++) {
+        struct cte__blob_key key = cte__chunk_key(tag, &chunks[i]);
+        uint64_t start = chunks[i] * chunk_bytes;
+        if (start + chunk_bytes > size_bytes)
+            status = cte__blob_trim(store, &key, size_bytes > start ? size_bytes - start : 0,
+                                    chunk_bytes);
+    }
+    free(chunks);
+    return status;
+}
+
+/* Cuts stored data, then the real file.  Everything is noted in the record before, so that the next
+ * one to lock it can finish what a dying process began: bytes behind the cut never come back. */
+static cte_status cut(struct cte__store *store, cte__unit tag, int fd, uint64_t size_bytes)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    struct stat st;
+    atomic_store(&file->truncate_to, size_bytes + 1);
+    atomic_store(&file->size_bytes, size_bytes);
+    for (int i = 0; i < CTE__DRAIN_LANES; i++)
+        cte__lane_lock(&file->lane[i]);
+    cte_status status = cut_chunks(store, tag, size_bytes);
+    if (status == CTE_OK && fd >= 0) {
+        if (fstat(fd, &st) != 0)
+            status = -errno;
+        else if ((uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0)
+            status = -errno;
+    }
+    for (int i = CTE__DRAIN_LANES - 1; i >= 0; i--)
+        cte__mutex_unlock(&file->lane[i]);
+    return status;
+}
+
+void cte__tracked_lock(struct cte__store *store, cte__unit tag, int fd)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    bool died = cte__mutex_lock(&file->lock);
+    if (died)
+        atomic_store(&store->header->sweep_wanted, 1);
+    uint64_t pending = atomic_load(&file->truncate_to);
+    if (pending != 0 && fd >= 0) {
+        cte_status status = cut(store, tag, fd, pending - 1);
+        if (status != CTE_OK)
+            cte__log_warn("%s: cutting it to %llu bytes failed: %s", cte__tag_at(store, tag)->path,
+                          (unsigned long long)(pending - 1), cte_status_string(status));
+        atomic_store(&file->truncate_to, 0);
+    }
+}
+
+void cte__tracked_unlock(struct cte__store *store, cte__unit tag)
+{
+    cte__mutex_unlock(&cte__tag_at(store, tag)->file.lock);
+}
+
+cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd,
+                                 uint64_t size_bytes)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    cte_status status = CTE_OK;
+    cte__tracked_lock(store, tag, fd);
+    uint64_t before = atomic_load(&file->size_bytes);
+    if (size_bytes < before) {
+        status = cut(store, tag, fd, size_bytes);
+        atomic_store(&file->truncate_to, 0);
+    } else {
+        cte__tracked_extend(cte__tag_at(store, tag), size_bytes);
+    }
+    cte__tracked_unlock(store, tag);
+    return status;
+}
+
+cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    uint64_t *chunks;
+    size_t count;
+    struct stat st;
+    cte__tracked_lock(store, tag, fd);
+    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
+    if (status == CTE_OK) {
+        for (size_t i = 0; i < count && status == CTE_OK; i++) {
+            struct cte__blob_key key = cte__chunk_key(tag, &chunks[i]);
+            status = cte__blob_drop_clean(store, &key);
+        }
+        free(chunks);
+    }
+    if (status == CTE_OK && fstat(fd, &st) != 0)
+        status = -errno;
+    /* What is still dirty was written meanwhile, and keeps the file as long as it is. */
+    if (status == CTE_OK && cte__tracked_is_dirty(store, tag))
+        cte__tracked_extend(cte__tag_at(store, tag), (uint64_t)st.st_size);
+    else if (status == CTE_OK)
+        atomic_store(&file->size_bytes, (uint64_t)st.st_size);
+    cte__tracked_unlock(store, tag);
+    return status;
+}
+
+/* ---- open and close ------------------------------------------------------------------------- */
+
+static uint64_t born_ns(int fd)
+{
+    struct statx stx;
+    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) != 0 || !(stx.stx_mask & STATX_BTIME))
+        return 0;
+    return (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
+}
+
+static bool only_opener(const struct cte__file_state *file, uint16_t owner)
+{
+    for (uint32_t i = 0; i < CTE__SLOTS_MAX / 64; i++) {
+        uint64_t others = atomic_load(&file->openers[i]);
+        if (i == (uint32_t)(owner - 1) / 64)
+            others &= ~(UINT64_C(1) << ((owner - 1) % 64));
+        if (others != 0)
+            return false;
+    }
+    return true;
+}
+
+/* The node's first opener sets the state from the real file, unless data that is not drained yet
+ * says what the file is; the record is locked. */
+static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, const struct stat *st,
+                             cte_file_mode mode, cte_file_drain_policy drain)
+{
+    struct cte__tag_record *record = cte__tag_at(store, tag);
+    struct cte__file_state *file = &record->file;
+    uint64_t born = born_ns(fd);
+    bool stored = atomic_load(&record->entry_count) != 0;
+    cte_status status = CTE_OK;
+    if (stored && file->born_ns != born) {
+        cte__log_warn("%s: data kept for a file that was since removed is dropped", record->path);
+        stored = false;
+        status = remove_chunks(store, tag);
+    } else if (stored && !cte__tracked_is_dirty(store, tag)) {
+        stored = false;
+        status = remove_chunks(store, tag);
+    }
+    file->device = (uint64_t)st->st_dev;
+    file->inode = (uint64_t)st->st_ino;
+    file->born_ns = born;
+    file->mode = mode;
+    file->drain = drain;
+    if (!stored)
+        atomic_store(&file->size_bytes, (uint64_t)st->st_size);
+    else
+        cte__tracked_extend(record, (uint64_t)st->st_size);
+    return status;
+}
+
+static struct cte__open_file *find_open(cte_client *client, cte__unit tag)
+{
+    struct cte__open_file *open = client->open_files;
+    while (open && open->tag != tag)
+        open = open->next;
+    return open;
+}
+
+/* The client is locked. */
+static cte_status note_open(cte_client *client, cte__unit tag, uint16_t owner)
+{
+    struct cte__open_file *open = find_open(client, tag);
+    if (!open) {
+        open = calloc(1, sizeof *open);
+        if (!open)
+            return -ENOMEM;
+        open->tag = tag;
+        open->owner = owner;
+        open->next = client->open_files;
+        client->open_files = open;
+    }
+    open->handles++;
+    return CTE_OK;
+}
+
+cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_path,
+                             cte_file_mode mode, cte_file_drain_policy drain, cte__unit *tag)
+{
+    struct cte__store *store = client->store;
+    struct cte__file_identity identity = {.mark = "\0inode"};
+    struct stat st;
+    bool created;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    identity.device = (uint64_t)st.st_dev;
+    identity.inode = (uint64_t)st.st_ino;
+    struct cte__tag_key key = {&identity, sizeof identity, CTE__ENTRY_FILE, absolute_path};
+    uint16_t self = cte__store_self(store);
+    if (self == 0)
+        return -EUSERS;
+    pthread_mutex_lock(&client->lock);
+    cte_status status = cte__tag_find(store, &key, true, self, tag, &created);
+    if (status == CTE_OK) {
+        struct cte__tag_record *record = cte__tag_at(store, *tag);
+        cte__tracked_lock(store, *tag, fd);
+        if (record->chunk_bytes == 0)
+            record->chunk_bytes = client->config->chunk_bytes;
+        if (!find_open(client, *tag) && only_opener(&record->file, self))
+            status = first_open(store, *tag, fd, &st, mode, drain);
+        cte__tracked_unlock(store, *tag);
+        if (status == CTE_OK)
+            status = note_open(client, *tag, self);
+        if (status != CTE_OK && !find_open(client, *tag))
+            cte__file_opener_set(&record->file, self, false);
+    }
+    pthread_mutex_unlock(&client->lock);
+    return status;
+}
+
+/* The last handle of this process leaves; the client is locked. */
+static void leave(cte_client *client, const struct cte__open_file *open)
+{
+    struct cte__store *store = client->store;
+    cte__unit tag = open->tag;
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    cte__tracked_lock(store, tag, -1);
+    cte__file_opener_set(file, open->owner, false);
+    bool last = !cte__file_has_openers(file);
+    bool forget =
+        last && (file->mode == CTE_FILE_MODE_SCRATCH || !cte__tracked_is_dirty(store, tag));
+    /* A process that opens the file right now waits for the lock, then takes the size anew. */
+    if (forget && remove_chunks(store, tag) != CTE_OK)
+        forget = false;
+    cte__tracked_unlock(store, tag);
+    if (forget) {
+        cte_status status = cte__tag_remove(store, tag);
+        if (status != CTE_OK && status != -EBUSY)
+            cte__log_warn("a file's record stays in the store: %s", cte_status_string(status));
+    }
+}
+
+void cte__tracked_close(cte_client *client, cte__unit tag)
+{
+    pthread_mutex_lock(&client->lock);
+    struct cte__open_file **link = &client->open_files;
+    while (*link && (*link)->tag != tag)
+        link = &(*link)->next;
+    struct cte__open_file *open = *link;
+    if (open && --open->handles == 0) {
+        *link = open->next;
+        leave(client, open);
+        free(open);
+    }
+    pthread_mutex_unlock(&client->lock);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Files in the store: their record, shared by all processes of the node, and their chunks. */
+#ifndef CTE_CORE_FILE_TRACKED_H
+#define CTE_CORE_FILE_TRACKED_H
+
+#include <sys/stat.h>
+
+#include "blob/blob.h"
+#include "file/client.h"
+#include "file/file_internal.h"
+
+/* The name of a file's record: who the real file is, whatever it is called. */
+struct cte__file_identity {
+    char mark[8]; /* "\0inode": no tag of a user can have such a name */
+    uint64_t device, inode;
+};
+
+/* Gets this process onto a file's record, making it if needed; the real file is open as `fd`. */
+cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_path,
+                             cte_file_mode mode, cte_file_drain_policy drain, cte__unit *tag);
+
+/* Leaves.  The last opener of the node takes clean (scratch: all) data out of the store. */
+void cte__tracked_close(cte_client *client, cte__unit tag);
+
+/* Locks a file's record; completes a truncation that somebody died in.  `fd` may be -1. */
+void cte__tracked_lock(struct cte__store *store, cte__unit tag, int fd);
+void cte__tracked_unlock(struct cte__store *store, cte__unit tag);
+
+/* The chunks that are stored now, ascending; free(*chunks). */
+cte_status cte__tracked_chunks(struct cte__store *store, cte__unit tag, uint64_t **chunks,
+                               size_t *count);
+
+/* True if any byte is not in the real file yet; on doubt true. */
+bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag);
+
+/* Cuts or extends; the caller holds nothing. */
+cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd,
+                                 uint64_t size_bytes);
+
+cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd);
+
+/* Grows the size to `end`. */
+void cte__tracked_extend(struct cte__tag_record *record, uint64_t end);
+
+/* The lane of a chunk: who drains it, writes through it or cuts it holds the lane's lock. */
+struct cte__mutex *cte__tracked_lane(struct cte__tag_record *record, uint64_t chunk);
+void cte__lane_lock(struct cte__mutex *lane);
+
+/* Key of a chunk; `chunk` must stay where it is while the key is used. */
+struct cte__blob_key cte__chunk_key(cte__unit tag, const uint64_t *chunk);
+
+/* Drains a file to `fd` (drain.c).  `bytes` receives what was written. */
+cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t *bytes);
+
+/* Drains and forgets the files that nobody has open: what `async` left, or a process that died.
+ * @param path  only this one; NULL: all whose policy is not `never`
+ * @param force also those whose policy is `never` */
+cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
+
+#endif

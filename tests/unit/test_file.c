@@ -1,0 +1,354 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* The file layer against a model: random operations on a file, by several handles and clients. */
+#include "store_helpers.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <sys/stat.h>
+
+#include <cte/file.h>
+
+#include "file/client.h"
+
+enum { MODEL_BYTES = 6 << 20, OPERATIONS = 1500 };
+
+struct fixture {
+    char directory[256];
+    char path[300];
+    cte_config *config;
+    cte_client *client;
+};
+
+static struct fixture fixture_make(unsigned ram_mib, unsigned file_mib, const char *more)
+{
+    struct fixture f = {0};
+    test_directory(f.directory, sizeof f.directory);
+    snprintf(f.path, sizeof f.path, "%s/data", f.directory);
+    f.config = test_config(f.directory, ram_mib, file_mib, more);
+    assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    return f;
+}
+
+static void fixture_free(struct fixture *f)
+{
+    char store[300];
+    assert_int_equal(cte_client_close(f->client), CTE_OK);
+    /* The last one out leaves nothing behind. */
+    snprintf(store, sizeof store, "%s/cte-%u-test", f->directory, (unsigned)geteuid());
+    assert_int_equal(access(store, F_OK), -1);
+    cte_config_free(f->config);
+    test_remove_directory(f->directory);
+}
+
+static cte_file *open_file(struct fixture *f, int flags)
+{
+    cte_file *file;
+    assert_int_equal(cte_file_open(f->client, f->path, flags, 0644, NULL, &file), CTE_OK);
+    assert_true(cte_file_is_tracked(file));
+    return file;
+}
+
+struct model {
+    unsigned char *bytes;
+    uint64_t size;
+    uint64_t seed;
+};
+
+static uint64_t pick_length(struct model *m)
+{
+    switch (test_random(&m->seed) % 4) {
+    case 0:
+        return test_random(&m->seed) % 16;
+    case 1:
+        return test_random(&m->seed) % 9000;
+    case 2:
+        return 4096 * (test_random(&m->seed) % 40);
+    default:
+        return test_random(&m->seed) % (2 << 20);
+    }
+}
+
+static uint64_t pick_offset(struct model *m, uint64_t length)
+{
+    uint64_t offset = test_random(&m->seed) % (MODEL_BYTES - length);
+    return test_random(&m->seed) % 3 == 0 ? offset & ~UINT64_C(4095) : offset;
+}
+
+static void model_write(struct model *m, cte_file *file)
+{
+    cte_file_segment segments[8];
+    size_t count = 1 + test_random(&m->seed) % 8;
+    unsigned char *memory = malloc(8 * (2 << 20)), *at = memory;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t length = pick_length(m), offset = pick_offset(m, length);
+        for (uint64_t b = 0; b < length; b++)
+            at[b] = (unsigned char)(test_random(&m->seed) >> 13);
+        segments[i] = (cte_file_segment){offset, length, at};
+        memcpy(m->bytes + offset, at, length);
+        if (length > 0 && offset + length > m->size)
+            m->size = offset + length;
+        at += length;
+    }
+    assert_int_equal(cte_file_write(file, segments, count), CTE_OK);
+    free(memory);
+}
+
+/* Small pieces with gaps, as a view of a vector type gives. */
+static void model_write_strided(struct model *m, cte_file *file)
+{
+    uint64_t piece = 1 + test_random(&m->seed) % 600, stride = piece + test_random(&m->seed) % 900;
+    size_t count = 1 + test_random(&m->seed) % 500;
+    uint64_t offset = pick_offset(m, stride * count);
+    cte_file_segment *segments = malloc(count * sizeof *segments);
+    for (size_t i = 0; i < count; i++) {
+        unsigned char *at = m->bytes + offset + i * stride;
+        memset(at, (int)(test_random(&m->seed) & 0xff), piece);
+        segments[i] = (cte_file_segment){offset + i * stride, piece, at};
+    }
+    uint64_t end = offset + (count - 1) * stride + piece;
+    if (end > m->size)
+        m->size = end;
+    assert_int_equal(cte_file_write(file, segments, count), CTE_OK);
+    free(segments);
+}
+
+static void model_read(struct model *m, cte_file *file, uint64_t offset, uint64_t length)
+{
+    unsigned char *memory = malloc(length + 1);
+    uint64_t done, expected = offset >= m->size ? 0 : m->size - offset;
+    if (expected > length)
+        expected = length;
+    memset(memory, 0xa5, length + 1);
+    cte_file_segment segment = {offset, length, memory};
+    assert_int_equal(cte_file_read(file, &segment, 1, &done), CTE_OK);
+    assert_int_equal(done, expected);
+    if (memcmp(memory, m->bytes + offset, expected) != 0)
+        for (uint64_t i = 0; i < expected; i++)
+            if (memory[i] != m->bytes[offset + i])
+                fail_msg("byte %llu is %02x, should be %02x", (unsigned long long)(offset + i),
+                         memory[i], m->bytes[offset + i]);
+    for (uint64_t i = expected; i <= length; i++)
+        assert_int_equal(memory[i], 0xa5);
+    free(memory);
+}
+
+static void model_truncate(struct model *m, cte_file *file)
+{
+    uint64_t size = test_random(&m->seed) % MODEL_BYTES;
+    assert_int_equal(cte_file_truncate(file, size), CTE_OK);
+    if (size < m->size)
+        memset(m->bytes + size, 0, m->size - size);
+    m->size = size;
+}
+
+static void compare_real_file(const struct model *m, const char *path)
+{
+    struct stat st;
+    assert_int_equal(stat(path, &st), 0);
+    assert_int_equal(st.st_size, m->size);
+    unsigned char *memory = malloc(m->size + 1);
+    int fd = open(path, O_RDONLY);
+    assert_int_equal(read(fd, memory, m->size), m->size);
+    assert_memory_equal(memory, m->bytes, m->size);
+    close(fd);
+    free(memory);
+}
+
+static void one_step(struct model *m, cte_file *file, const char *path)
+{
+    uint64_t size, length = pick_length(m);
+    switch (test_random(&m->seed) % 16) {
+    case 0:
+        model_truncate(m, file);
+        break;
+    case 1:
+        if (test_random(&m->seed) % 8 == 0) {
+            assert_int_equal(cte_file_drain(file), CTE_OK);
+            compare_real_file(m, path);
+        }
+        break;
+    case 2:
+        if (test_random(&m->seed) % 4 == 0) {
+            assert_int_equal(cte_file_drain(file), CTE_OK);
+            assert_int_equal(cte_file_refresh(file), CTE_OK);
+        }
+        break;
+    case 3:
+        assert_int_equal(cte_file_size(file, &size), CTE_OK);
+        assert_int_equal(size, m->size);
+        break;
+    case 4:
+    case 5:
+    case 6:
+        model_write_strided(m, file);
+        break;
+    case 7:
+    case 8:
+    case 9:
+    case 10:
+        model_write(m, file);
+        break;
+    default:
+        model_read(m, file, pick_offset(m, length), length);
+    }
+}
+
+/* Random operations by two handles of one client and one of another, reopened now and then. */
+static void run_model(unsigned ram_mib, unsigned file_mib, const char *more)
+{
+    struct fixture f = fixture_make(ram_mib, file_mib, more);
+    cte_client *second;
+    struct model m = {calloc(1, MODEL_BYTES), 0, test_seed()};
+    assert_int_equal(cte_client_open(f.config, &second), CTE_OK);
+    cte_file *files[3] = {open_file(&f, O_RDWR | O_CREAT), open_file(&f, O_RDWR), NULL};
+    assert_int_equal(cte_file_open(second, f.path, O_RDWR, 0, NULL, &files[2]), CTE_OK);
+    for (int i = 0; i < OPERATIONS; i++) {
+        one_step(&m, files[test_random(&m.seed) % 3], f.path);
+        if (i % 500 == 499) {
+            test_audit(f.client->store);
+            assert_int_equal(cte_file_close(files[0]), CTE_OK);
+            compare_real_file(&m, f.path);
+            files[0] = open_file(&f, O_RDWR);
+        }
+    }
+    model_read(&m, files[1], 0, MODEL_BYTES);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(cte_file_close(files[i]), CTE_OK);
+    compare_real_file(&m, f.path);
+    test_audit(f.client->store);
+    assert_int_equal(cte_client_close(second), CTE_OK);
+    free(m.bytes);
+    fixture_free(&f);
+}
+
+static void test_model_in_ram(void **state)
+{
+    (void)state;
+    run_model(64, 0, "");
+}
+
+static void test_model_without_checksums(void **state)
+{
+    (void)state;
+    run_model(64, 0, "file: {checksum: false, chunk_size: 64KiB}\n");
+}
+
+static void test_model_spills_to_file_target(void **state)
+{
+    (void)state;
+    run_model(2, 32, "");
+}
+
+static void test_model_writes_through_when_all_is_full(void **state)
+{
+    (void)state;
+    run_model(1, 1, "");
+}
+
+static void test_existing_file_is_read_and_merged(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "");
+    char memory[10000];
+    int fd = open(f.path, O_CREAT | O_WRONLY, 0644);
+    memset(memory, 'x', sizeof memory);
+    assert_int_equal(write(fd, memory, sizeof memory), sizeof memory);
+    close(fd);
+    cte_file *file = open_file(&f, O_RDWR);
+    cte_file_segment put = {5000, 4, "abcd"}, get = {0, sizeof memory, memory};
+    uint64_t done;
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    memset(memory, 0, sizeof memory);
+    assert_int_equal(cte_file_read(file, &get, 1, &done), CTE_OK);
+    assert_int_equal(done, sizeof memory);
+    for (size_t i = 0; i < sizeof memory; i++)
+        assert_int_equal(memory[i], i >= 5000 && i < 5004 ? "abcd"[i - 5000] : 'x');
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    fixture_free(&f);
+}
+
+static void test_async_and_never(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "");
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    cte_file *file;
+    struct stat st;
+    cte_file_segment put = {0, 5, "hello"};
+    options.drain = CTE_FILE_DRAIN_ASYNC;
+    assert_int_equal(
+        cte_file_open(f.client, f.path, O_RDWR | O_CREAT, 0644, &options, &file), CTE_OK);
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 0); /* still in the store */
+    file = open_file(&f, O_RDONLY);
+    char memory[5];
+    cte_file_segment get = {0, 5, memory};
+    uint64_t done;
+    assert_int_equal(cte_file_read(file, &get, 1, &done), CTE_OK);
+    assert_int_equal(done, 5);
+    assert_memory_equal(memory, "hello", 5);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte_client_close(f.client), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 5);
+    assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    fixture_free(&f);
+}
+
+static void test_scratch_is_never_drained(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "file: {mode: scratch}\n");
+    struct stat st;
+    cte_file *file = open_file(&f, O_RDWR | O_CREAT);
+    cte_file_segment put = {100, 5, "hello"};
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    fixture_free(&f);
+}
+
+static void test_open_flags_and_errors(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "");
+    cte_file *file;
+    uint64_t size;
+    cte_file_segment put = {0, 5, "hello"}, beyond = {INT64_MAX, 2, "no"};
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR, 0, NULL, &file), -ENOENT);
+    cte_file *unused;
+    file = open_file(&f, O_WRONLY | O_CREAT | O_EXCL);
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL, &unused),
+                     -EEXIST);
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_write(file, &beyond, 1), -EFBIG);
+    cte_file *reader = open_file(&f, O_RDONLY);
+    assert_int_equal(cte_file_write(reader, &put, 1), -EBADF);
+    assert_int_equal(cte_file_truncate(reader, 0), -EINVAL);
+    assert_int_equal(cte_file_close(reader), CTE_OK);
+    cte_file *truncated = open_file(&f, O_RDWR | O_TRUNC);
+    assert_int_equal(cte_file_size(file, &size), CTE_OK);
+    assert_int_equal(size, 0);
+    assert_int_equal(cte_file_close(truncated), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte_file_close(NULL), CTE_OK);
+    fixture_free(&f);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_existing_file_is_read_and_merged),
+        cmocka_unit_test(test_async_and_never),
+        cmocka_unit_test(test_scratch_is_never_drained),
+        cmocka_unit_test(test_open_flags_and_errors),
+        cmocka_unit_test(test_model_in_ram),
+        cmocka_unit_test(test_model_without_checksums),
+        cmocka_unit_test(test_model_spills_to_file_target),
+        cmocka_unit_test(test_model_writes_through_when_all_is_full),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
