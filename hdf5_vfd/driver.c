@@ -11,14 +11,31 @@
 
 static _Atomic hid_t driver_id = H5I_INVALID_HID;
 
+/* The driver's own attachment to the store, for as long as HDF5 is open.  The process-wide client
+ * would be closed at exit before HDF5 closes the files that the program left open.  Both are only
+ * touched under HDF5's global lock. */
+static cte_client *client;
+static bool client_failed; /* said once, not tried again for each file */
+
+cte_client *cte__vfd_client(void)
+{
+    if (!client && !client_failed)
+        client_failed = cte_client_open(NULL, &client) != CTE_OK;
+    return client;
+}
+
 static struct cte__vfd_file *of(const H5FD_t *pub)
 {
     return (struct cte__vfd_file *)pub;
 }
 
-/* After H5close() the id is dead and may be given to something else. */
+/* After H5close() the id is dead and may be given to something else.  All files are closed by now;
+ * a drain that fails here was logged, its data is kept, and HDF5 is past taking errors. */
 static herr_t terminate(void)
 {
+    (void)cte_client_close(client);
+    client = NULL;
+    client_failed = false;
     atomic_store(&driver_id, H5I_INVALID_HID);
     return 0;
 }

@@ -45,6 +45,9 @@ struct cte__vfd_file {
     ((void)H5Epush2(H5E_DEFAULT, __FILE_NAME__, __func__, __LINE__, H5E_ERR_CLS, (major), (minor), \
                     __VA_ARGS__))
 
+/* driver.c: NULL if the store cannot be used */
+cte_client *cte__vfd_client(void);
+
 /* fapl.c */
 cte_hdf5_config cte__config_of_fapl(hid_t fapl);
 

@@ -48,10 +48,11 @@ static cte_status open_layer(const struct cte__vfd_file *file, int flags, cte_fi
                              float score, cte_file **out)
 {
     cte_file_options options = CTE_FILE_OPTIONS_INIT;
-    options.mode = mode;
+    cte_client *client = mode == CTE_FILE_MODE_BYPASS ? NULL : cte__vfd_client();
+    options.mode = client ? mode : CTE_FILE_MODE_BYPASS;
     options.drain = file->config.drain;
     options.score = score;
-    return cte_file_open(NULL, file->name, flags, 0666, &options, out);
+    return cte_file_open(client, file->name, flags, 0666, &options, out);
 }
 
 /* Readers of a file in SWMR use may run any driver on any node: they must find each write, in

@@ -51,17 +51,19 @@ static void clean_up(void)
     remove_tree(store_directory);
 }
 
-/* CTest and timeout(1) end a test that hangs by a signal. */
+/* CTest and timeout(1) end a test that hangs by a signal; a crash is one. */
 static void clean_up_and_die(int signal_number)
 {
     clean_up();
-    _exit(128 + signal_number);
+    signal(signal_number, SIG_DFL);
+    raise(signal_number);
 }
 
 const char *scratch_directory(void)
 {
     if (directory[0])
         return directory;
+    static const int deadly[] = {SIGTERM, SIGINT, SIGABRT, SIGSEGV, SIGBUS};
     const char *base = getenv("TMPDIR");
     snprintf(directory, sizeof directory, "%s/cte-hdf5-XXXXXX", base ? base : "/tmp");
     CHECK(mkdtemp(directory) != NULL);
@@ -69,8 +71,8 @@ const char *scratch_directory(void)
     snprintf(store_directory, sizeof store_directory, "/dev/shm/cte-hdf5-XXXXXX");
     CHECK(mkdtemp(store_directory) != NULL);
     CHECK(atexit(clean_up) == 0);
-    CHECK(signal(SIGTERM, clean_up_and_die) != SIG_ERR &&
-          signal(SIGINT, clean_up_and_die) != SIG_ERR);
+    for (size_t i = 0; i < sizeof deadly / sizeof deadly[0]; i++)
+        CHECK(signal(deadly[i], clean_up_and_die) != SIG_ERR);
     CHECK(setenv("CTE_STORE_NAME", "hdf5-test", 1) == 0);
     CHECK(setenv("CTE_STORE_DIRECTORY", store_directory, 1) == 0);
     CHECK(setenv("CTE_RAM_CAPACITY", "512MiB", 1) == 0);

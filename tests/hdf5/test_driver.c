@@ -296,6 +296,34 @@ static void stock_tools_read_the_file_after_close(void **state)
     OK(H5Pclose(fapl));
 }
 
+/* HDF5 closes what a program leaves open, after all the program's own exit handlers. */
+static void files_left_open_are_complete_after_exit(void **state)
+{
+    (void)state;
+    for (int drain = CTE_FILE_DRAIN_ON_CLOSE; drain <= CTE_FILE_DRAIN_ASYNC; drain++) {
+        int status;
+        OK(H5close()); /* the child attaches to the store itself */
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+            unsigned char bytes[5000];
+            cte_hdf5_config config = CTE_HDF5_CONFIG_INIT;
+            config.drain = (cte_file_drain_policy)drain;
+            memset(bytes, 42, sizeof bytes);
+            hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl_cte(&config)));
+            transfer(create_bytes(file, "set", sizeof bytes), true, 0, sizeof bytes, bytes);
+            exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        char *text = run_command(&status, "h5dump -y -w 0 -d /set -s 4990 -c 10 a.h5 2>&1");
+        assert_int_equal(status, 0);
+        assert_non_null(strstr(text, "42, 42, 42, 42, 42, 42, 42, 42, 42, 42"));
+        free(text);
+        assert_int_equal(unlink("a.h5"), 0);
+    }
+}
+
 struct sizes {
     hsize_t at[12];
     int count;
@@ -604,6 +632,7 @@ int main(void)
         TEST(one_file_opened_twice_is_one_file),
         TEST(other_processes_see_the_lock),
         TEST(stock_tools_read_the_file_after_close),
+        TEST(files_left_open_are_complete_after_exit),
         TEST(file_size_follows_each_operation),
         TEST(descriptor_is_given_only_where_honest),
         TEST(addresses_out_of_range_are_refused),
