@@ -9,8 +9,6 @@
  */
 #include "adapter.h"
 
-#pragma weak cte_client_default_close
-
 enum world { WORLD_UNKNOWN, WORLD_ONE_NODE, WORLD_MANY_NODES };
 
 static atomic_int world = WORLD_UNKNOWN;
@@ -24,7 +22,7 @@ static int at_finalize(MPI_Comm comm, int key, void *value, void *state)
     struct cte__mpi_file *file;
     while ((file = cte__mpi_take_oldest()) != NULL)
         cte__mpi_release(file);
-    cte_status status = cte_client_default_close ? cte_client_default_close() : CTE_OK;
+    cte_status status = cte_client_default_close();
     if (status != CTE_OK)
         cte__mpi_message(CTE__MPI_ERROR, "leaving MPI: %s", cte_status_string(status));
     atomic_store(&world, WORLD_UNKNOWN);

@@ -164,6 +164,9 @@ static int track(MPI_Comm user, const char *name, int amode, struct cte__mpi_hin
         return MPI_SUCCESS;
     }
     cte__mpi_insert(file);
+    if (file->comm.table.rank == 0)
+        cte__mpi_message(CTE__MPI_INFO, "%s: is tracked for %d processes", file->path,
+                         file->comm.table.rank_count);
     return amode & MPI_MODE_APPEND ? start_at_end(file) : MPI_SUCCESS;
 }
 
