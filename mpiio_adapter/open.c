@@ -10,8 +10,8 @@
 #include <unistd.h>
 
 /*
- * MPICH takes all up to a colon for the name of a file system driver ("ufs:"), if it knows one of that
- * name.  NULL if it cannot be told which file it has opened.
+ * MPICH takes all up to a colon for the name of a file system driver ("ufs:"), if it knows one of
+ * that name.  NULL if it cannot be told which file it has opened.
  */
 static const char *real_path(const char *name)
 {
@@ -182,10 +182,10 @@ int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI
     return track(comm, name, amode, &hints, *fh);
 }
 
-/* Returns what all processes agree on.  The file is gone then, whatever that is. */
+/* Returns what all processes agree on.  The file is gone then, whatever that is.  The close below
+ * waits for all processes before it drains. */
 cte_status cte__mpi_release(struct cte__mpi_file *file)
 {
-    cte__mpi_barrier(file);
     cte_status status = cte__mpi_agree(&file->comm, cte_file_close(file->file));
     if (status != CTE_OK && file->comm.table.rank == 0)
         cte__mpi_message(CTE__MPI_ERROR, "closing %s: %s", file->path, cte_status_string(status));
