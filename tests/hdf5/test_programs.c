@@ -140,11 +140,23 @@ static void compare_contents(const struct program *program)
     free(diff);
 }
 
+/* Equal files prove something only if they really went through the tiers, or past them. */
+static void check_tracking(const cte_hdf5_config *config)
+{
+    size_t bytes = 0;
+    char *summary = read_whole("summary", &bytes);
+    bool tracked = summary && strstr(summary, "\"tracked\": true") != NULL;
+    CHECK(tracked == (config->mode != CTE_FILE_MODE_BYPASS));
+    free(summary);
+    (void)unlink("summary");
+}
+
 static void run_program(const struct program *program, const cte_hdf5_config *config)
 {
     run_in(program, "sec2", NULL);
     run_in(program, "again", NULL);
     run_in(program, "cte", config);
+    check_tracking(config);
     int compared = compare_files(program->name);
     compare_contents(program);
     remove_tree("sec2");
@@ -160,7 +172,10 @@ int main(int argc, char **argv)
     int count = 0;
     CHECK(argc >= 2);
     const cte_hdf5_config config = config_of_setup(argv[1]);
+    char summary[4096];
     CHECK(chdir(scratch_directory()) == 0);
+    snprintf(summary, sizeof summary, "%s/summary", scratch_directory());
+    CHECK(setenv("CTE_SUMMARY", summary, 1) == 0);
     const struct program *const tables[] = {data_programs, file_programs};
     for (size_t t = 0; t < 2; t++)
         for (const struct program *program = tables[t]; program->name; program++)
