@@ -352,8 +352,8 @@ static void cache(MPI_Datatype type, struct cte__mpi_typemap *map)
 /* One reference is never given back. */
 #define PLAIN(bytes)                                                                               \
     {                                                                                              \
-        .references = 1, .contiguous = true, .size = (bytes), .extent = (bytes), .run_count = 1,   \
-        .runs = {                                                                                  \
+        .references = 1, .contiguous = true, .size = (bytes), .extent = (bytes), .reach = (bytes), \
+        .run_count = 1, .runs = {                                                                  \
             {.length = (bytes), .count = 1}                                                        \
         }                                                                                          \
     }

@@ -54,10 +54,26 @@ static uint64_t least(uint64_t a, uint64_t b, uint64_t c)
     return least_of_two < c ? least_of_two : c;
 }
 
+/* True if all places of the first `bytes` bytes of a view's data are file offsets, computed without
+ * overflow: a wrapped offset would be a wrong place that looks right. */
+static bool in_range(const struct cte__mpi_view *view, uint64_t bytes)
+{
+    const struct cte__mpi_typemap *map = view->filetype;
+    int64_t tiles = (int64_t)(bytes / map->size) + 1;
+    int64_t end;
+    if (map->contiguous)
+        return bytes <= (uint64_t)(INT64_MAX - view->displacement - map->runs[0].offset);
+    return !__builtin_mul_overflow(tiles, map->extent, &end) &&
+           !__builtin_add_overflow(end, view->displacement, &end) &&
+           !__builtin_add_overflow(end, map->reach, &end);
+}
+
 cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
                          const struct cte__mpi_typemap *memory, uint64_t position_bytes,
                          uint64_t bytes, uint64_t *transferred)
 {
+    if (bytes > INT64_MAX - position_bytes || !in_range(&file->view, position_bytes + bytes))
+        return -EFBIG;
     struct batch batch;
     batch.file = file->file;
     batch.write = op->write;
@@ -76,8 +92,6 @@ cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *o
         uint64_t length = least(file_room, memory_room, left);
         if (offset < 0)
             return -EINVAL;
-        if (length > (uint64_t)(INT64_MAX - offset))
-            return -EFBIG;
         status = add(&batch, (uint64_t)offset, (char *)(intptr_t)base, length);
         cte__mpi_cursor_advance(&in_file, length);
         cte__mpi_cursor_advance(&in_memory, length);

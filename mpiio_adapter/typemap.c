@@ -101,6 +101,12 @@ void cte__mpi_runs_free(struct cte__mpi_runs *runs)
     *runs = (struct cte__mpi_runs){0};
 }
 
+static int64_t run_end(const struct cte__mpi_run *run)
+{
+    int64_t climb = run->stride > 0 ? (int64_t)(run->count - 1) * run->stride : 0;
+    return run->offset + climb + (int64_t)run->length;
+}
+
 struct cte__mpi_typemap *cte__mpi_typemap_make(const struct cte__mpi_runs *runs, int64_t extent)
 {
     struct cte__mpi_typemap *map = malloc(sizeof *map + runs->count * sizeof map->runs[0]);
@@ -108,12 +114,15 @@ struct cte__mpi_typemap *cte__mpi_typemap_make(const struct cte__mpi_runs *runs,
         return NULL;
     atomic_init(&map->references, 1);
     map->size = 0;
+    map->reach = 0;
     map->extent = extent;
     map->run_count = runs->count;
     for (size_t i = 0; i < runs->count; i++) {
         map->runs[i] = runs->items[i];
         map->runs[i].before = map->size;
         map->size += runs->items[i].length * runs->items[i].count;
+        int64_t end = run_end(&runs->items[i]);
+        map->reach = end > map->reach ? end : map->reach;
     }
     map->contiguous =
         runs->count == 1 && runs->items[0].count == 1 && (int64_t)runs->items[0].length == extent;

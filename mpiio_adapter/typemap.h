@@ -34,6 +34,7 @@ struct cte__mpi_typemap {
     bool contiguous; /* one piece that fills the extent: repetitions are contiguous too */
     uint64_t size;   /* data bytes */
     int64_t extent;  /* from one repetition to the next */
+    int64_t reach;   /* no piece ends beyond this */
     size_t run_count;
     struct cte__mpi_run runs[];
 };

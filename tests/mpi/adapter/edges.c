@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include <pthread.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -194,6 +195,34 @@ static void bypass(void)
     MPI_Info_free(&info);
 }
 
+/* Places beyond what a file can have must not wrap round to its beginning; run with the adapter
+ * only. */
+static void far_away(void)
+{
+    char data[64] = "data", back[64];
+    MPI_Datatype wide;
+    MPI_Status status;
+    MPI_Offset size;
+    MPI_Type_create_resized(MPI_INT, 0, (MPI_Aint)1 << 61, &wide);
+    MPI_Type_commit(&wide);
+    MPI_File f = open_file("far", CREATE);
+    MPI_File_write_at_all(f, 0, data, rank == 0 ? 64 : 0, MPI_BYTE, &status);
+    memset(back, 'x', sizeof back);
+    int failed = MPI_File_write_at(f, INT64_MAX - 10, back, 64, MPI_BYTE, &status) != MPI_SUCCESS;
+    MPI_File_set_view(f, 0, MPI_INT, wide, "native", MPI_INFO_NULL);
+    failed += MPI_File_write_at(f, 8, back, 1, MPI_INT, &status) != MPI_SUCCESS;
+    failed += MPI_File_write_at(f, 1, back, 16, MPI_INT, &status) != MPI_SUCCESS;
+    MPI_File_set_view(f, 0, MPI_BYTE, MPI_BYTE, "native", MPI_INFO_NULL);
+    MPI_File_read_at(f, 0, back, 64, MPI_BYTE, &status);
+    MPI_File_get_size(f, &size);
+    if (failed != 3 || size != 64 || memcmp(data, back, 64) != 0) {
+        fprintf(stderr, "%d refused, size %lld\n", failed, (long long)size);
+        MPI_Abort(MPI_COMM_WORLD, 4);
+    }
+    MPI_File_close(&f);
+    MPI_Type_free(&wide);
+}
+
 /* What a failing engine looks like from above; run with the adapter and a fault only. */
 static void faults(void)
 {
@@ -288,5 +317,6 @@ const struct program edge_programs[] = {{"errors", errors},
                                         {"hints", hints},
                                         {"bypass", bypass},
                                         {"faults", faults},
+                                        {"far_away", far_away},
                                         {"threads", threads},
                                         {NULL, NULL}};
