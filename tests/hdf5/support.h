@@ -40,4 +40,13 @@ char *error_stack_text(void);
 hid_t fapl_sec2(void);
 hid_t fapl_cte(const cte_hdf5_config *config);
 
+/* Opens (or creates, by the flags) without printing errors; the error stack is kept. */
+hid_t try_open(const char *name, unsigned flags, hid_t fapl);
+
+/* Writes or reads bytes [start, start + count) of a dataset. */
+void transfer_bytes(hid_t set, bool write, hsize_t start, hsize_t count, unsigned char *bytes);
+
+/* 0 if a child opens the file with the default driver. */
+int stock_open(const char *name, unsigned flags);
+
 #endif

@@ -47,19 +47,6 @@ static void make_file(const char *name, hid_t fapl)
     OK(H5Fclose(OK(H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, fapl))));
 }
 
-/* Silent, so that the expected failures do not fill the log. */
-static hid_t try_open(const char *name, unsigned flags, hid_t fapl)
-{
-    hid_t file;
-    H5E_BEGIN_TRY
-    {
-        file = flags & (H5F_ACC_TRUNC | H5F_ACC_EXCL) ? H5Fcreate(name, flags, H5P_DEFAULT, fapl)
-                                                      : H5Fopen(name, flags, fapl);
-    }
-    H5E_END_TRY;
-    return file;
-}
-
 /* The call fails, and each word stands somewhere on the error stack. */
 static void assert_open_fails(const char *name, unsigned flags, hid_t fapl,
                               const char *const words[])
@@ -79,18 +66,6 @@ static hid_t create_bytes(hid_t file, const char *name, hsize_t bytes)
         OK(H5Dcreate2(file, name, H5T_STD_U8LE, space, H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT));
     OK(H5Sclose(space));
     return set;
-}
-
-static void transfer(hid_t set, bool write, hsize_t start, hsize_t count, unsigned char *bytes)
-{
-    hid_t space = OK(H5Dget_space(set)), memory = OK(H5Screate_simple(1, &count, NULL));
-    OK(H5Sselect_hyperslab(space, H5S_SELECT_SET, &start, NULL, &count, NULL));
-    if (write)
-        OK(H5Dwrite(set, H5T_NATIVE_UCHAR, memory, space, H5P_DEFAULT, bytes));
-    else
-        OK(H5Dread(set, H5T_NATIVE_UCHAR, memory, space, H5P_DEFAULT, bytes));
-    OK(H5Sclose(space));
-    OK(H5Sclose(memory));
 }
 
 static void configuration_is_kept_and_checked(void **state)
@@ -236,20 +211,6 @@ static void one_file_opened_twice_is_one_file(void **state)
     }
 }
 
-/* Exit status of a child that opens the file with the default driver. */
-static int stock_open(const char *name, unsigned flags)
-{
-    int status;
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        hid_t fapl = fapl_sec2();
-        _exit(try_open(name, flags, fapl) < 0);
-    }
-    assert_int_equal(waitpid(child, &status, 0), child);
-    return WEXITSTATUS(status);
-}
-
 static void other_processes_see_the_lock(void **state)
 {
     (void)state;
@@ -284,7 +245,7 @@ static void stock_tools_read_the_file_after_close(void **state)
     hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
     hid_t set = create_bytes(file, "set", sizeof bytes);
     for (hsize_t i = 0; i < 50; i++)
-        transfer(set, true, i * 100, 100, bytes);
+        transfer_bytes(set, true, i * 100, 100, bytes);
     OK(H5Fflush(file, H5F_SCOPE_GLOBAL));
     OK(H5Dclose(set));
     OK(H5Fclose(file));
@@ -311,7 +272,7 @@ static void files_left_open_are_complete_after_exit(void **state)
             config.drain = (cte_file_drain_policy)drain;
             memset(bytes, 42, sizeof bytes);
             hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl_cte(&config)));
-            transfer(create_bytes(file, "set", sizeof bytes), true, 0, sizeof bytes, bytes);
+            transfer_bytes(create_bytes(file, "set", sizeof bytes), true, 0, sizeof bytes, bytes);
             exit(0);
         }
         assert_int_equal(waitpid(child, &status, 0), child);
@@ -346,9 +307,9 @@ static void file_size_follows_each_operation(void **state)
         note_size(file, &sizes[driver]);
         hid_t set = create_bytes(file, "set", 100000);
         note_size(file, &sizes[driver]);
-        transfer(set, true, 0, 100, bytes);
+        transfer_bytes(set, true, 0, 100, bytes);
         note_size(file, &sizes[driver]);
-        transfer(set, true, 97000, 3000, bytes);
+        transfer_bytes(set, true, 97000, 3000, bytes);
         note_size(file, &sizes[driver]);
         OK(H5Fflush(file, H5F_SCOPE_LOCAL));
         note_size(file, &sizes[driver]);
@@ -507,95 +468,6 @@ static void write_errors_are_told(void **state)
     OK(H5Pclose(fapl));
 }
 
-static hid_t latest(hid_t fapl)
-{
-    OK(H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST));
-    return fapl;
-}
-
-static hid_t create_series(hid_t file)
-{
-    hsize_t none[1] = {0}, max[1] = {H5S_UNLIMITED}, chunk[1] = {256};
-    hid_t space = OK(H5Screate_simple(1, none, max)), dcpl = OK(H5Pcreate(H5P_DATASET_CREATE));
-    OK(H5Pset_chunk(dcpl, 1, chunk));
-    hid_t set = OK(H5Dcreate2(file, "set", H5T_STD_U8LE, space, H5P_DEFAULT, dcpl, H5P_DEFAULT));
-    OK(H5Pclose(dcpl));
-    OK(H5Sclose(space));
-    return set;
-}
-
-/* What a stock reader in SWMR mode, in another process, finds: the length of the series, or -1. */
-static long stock_swmr_length(void)
-{
-    int pipe_ends[2];
-    long length = -1;
-    assert_int_equal(pipe(pipe_ends), 0);
-    pid_t child = fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        hid_t file = try_open("a.h5", H5F_ACC_RDONLY | H5F_ACC_SWMR_READ, latest(fapl_sec2()));
-        if (file >= 0) {
-            hsize_t size[1];
-            hid_t set = H5Dopen2(file, "set", H5P_DEFAULT), space = H5Dget_space(set);
-            if (H5Sget_simple_extent_dims(space, size, NULL) == 1)
-                length = (long)size[0];
-            unsigned char *bytes = malloc(size[0] + 1);
-            if (H5Dread(set, H5T_NATIVE_UCHAR, H5S_ALL, H5S_ALL, H5P_DEFAULT, bytes) < 0)
-                length = -2;
-            for (hsize_t i = 0; length > 0 && i < size[0]; i++)
-                if (bytes[i] != 9)
-                    length = -3;
-        }
-        _exit(write(pipe_ends[1], &length, sizeof length) != sizeof length);
-    }
-    assert_int_equal(read(pipe_ends[0], &length, sizeof length), sizeof length);
-    assert_int_equal(waitpid(child, NULL, 0), child);
-    close(pipe_ends[0]);
-    close(pipe_ends[1]);
-    return length;
-}
-
-static void append_and_look(hid_t set)
-{
-    unsigned char bytes[1000];
-    memset(bytes, 9, sizeof bytes);
-    for (hsize_t size = 100; size <= 1000; size += 300) {
-        OK(H5Dset_extent(set, &size));
-        transfer(set, true, 0, size, bytes);
-        OK(H5Dflush(set));
-        assert_int_equal(stock_swmr_length(), (long)size);
-    }
-}
-
-static void swmr_readers_of_any_driver_follow_a_started_writer(void **state)
-{
-    (void)state;
-    hid_t fapl = latest(fapl_cte(NULL));
-    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl)), set = create_series(file);
-    assert_int_equal(stock_swmr_length(), -1); /* not yet open to readers */
-    OK(H5Fstart_swmr_write(file));
-    append_and_look(set);
-    OK(H5Dclose(set));
-    OK(H5Fclose(file));
-    OK(H5Pclose(fapl));
-    assert_int_equal(stock_open("a.h5", H5F_ACC_RDWR), 0);
-}
-
-static void swmr_readers_of_any_driver_follow_an_opened_writer(void **state)
-{
-    (void)state;
-    hid_t fapl = latest(fapl_cte(NULL));
-    hid_t file = OK(H5Fcreate("a.h5", H5F_ACC_TRUNC, H5P_DEFAULT, fapl)), set = create_series(file);
-    OK(H5Dclose(set));
-    OK(H5Fclose(file));
-    file = OK(H5Fopen("a.h5", H5F_ACC_RDWR | H5F_ACC_SWMR_WRITE, fapl));
-    set = OK(H5Dopen2(file, "set", H5P_DEFAULT));
-    append_and_look(set);
-    OK(H5Dclose(set));
-    OK(H5Fclose(file));
-    OK(H5Pclose(fapl));
-}
-
 /* Reads past the end of the file but inside what HDF5 allocated are zeros. */
 static void unwritten_bytes_read_as_zeros(void **state)
 {
@@ -639,8 +511,6 @@ int main(void)
         TEST(small_pieces_never_show_old_bytes),
         TEST(unwritten_bytes_read_as_zeros),
         TEST(write_errors_are_told),
-        TEST(swmr_readers_of_any_driver_follow_a_started_writer),
-        TEST(swmr_readers_of_any_driver_follow_an_opened_writer),
     };
     (void)scratch_directory();
     return cmocka_run_group_tests(tests, NULL, NULL);
