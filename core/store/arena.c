@@ -87,6 +87,12 @@ static void lock_arena(const struct cte__arena_view *view)
         rebuild(view);
 }
 
+void cte__arena_recover(const struct cte__arena_view *view)
+{
+    lock_arena(view);
+    cte__mutex_unlock(&view->arena->lock);
+}
+
 struct run {
     uint32_t start, count;
 };

@@ -43,6 +43,10 @@ void cte__arena_free(const struct cte__arena_view *view, uint16_t owner, uint32_
 void cte__arena_own(const struct cte__arena_view *view, uint16_t owner, uint32_t start,
                     uint32_t count);
 
+/* If a process died inside the allocator, derives everything from the owner words again: counts and
+ * marks that it left stale would hide free units from those who look before they lock. */
+void cte__arena_recover(const struct cte__arena_view *view);
+
 /* Frees those units in [start, start+count) that belong to `owner`; returns how many.  For the
  * sweep. */
 uint32_t cte__arena_reclaim(const struct cte__arena_view *view, uint16_t owner, uint32_t start,

@@ -71,6 +71,11 @@ uint64_t cte__store_segment_bytes(const cte_config *config)
     return sizes_for(config).segment_bytes;
 }
 
+uint64_t cte__store_fixed_bytes(const cte_config *config)
+{
+    return sizes_for(config).tables_offset;
+}
+
 static void format_target(struct cte__store *store, const struct cte__config_target *config,
                           uint32_t index, uint32_t *arena_next)
 {

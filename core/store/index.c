@@ -3,9 +3,9 @@
  *
  * An entry is linked on its tag's list first, then put into the index, then shown by one store of
  * its state.  Deleting goes the other way: one store of the state hides it, then it leaves the
- * index, and the reaper takes it off the list.  So a list may hold entries that are not visible,
- * never the other way round (I4), and dying between two steps leaves nothing that a reader could
- * see half done. */
+ * index, then it is dead, and the reaper takes it off the list.  So a list may hold entries that
+ * are not visible, never the other way round (I4), and dying between two steps leaves nothing that
+ * a reader could see half done. */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -19,7 +19,7 @@
 enum { TABLE_LOG2_MIN = 4, REAP_DEAD_MIN = 256 };
 
 #define SLOT_EMPTY   UINT64_C(0)
-#define SLOT_DELETED UINT64_C(1)
+#define SLOT_DELETED CTE__SLOT_DELETED
 
 struct table {
     _Atomic uint64_t *slots;
@@ -164,6 +164,15 @@ static void lock_tag(struct cte__tag_record *tag)
     (void)died;
 }
 
+/* Above every version that an earlier entry in the same place ever had, so that who copied that
+ * one's map cannot take this one for it. */
+static uint64_t first_version(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
 cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                              struct cte__tag_record *tag, cte__unit tag_unit, uint8_t type,
                              const void *name, uint32_t name_bytes, cte__unit *unit)
@@ -182,6 +191,7 @@ cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard,
     entry->tag = tag_unit;
     entry->type = type;
     entry->name_bytes = (uint16_t)name_bytes;
+    entry->version = first_version();
     memcpy(entry->name, name, name_bytes);
     lock_tag(tag);
     entry->list_next = atomic_load_explicit(&tag->list_head, memory_order_relaxed);
@@ -205,7 +215,10 @@ void cte__index_remove(struct cte__store *store, struct cte__shard *shard, uint6
 {
     struct table table = table_of(store, shard);
     struct cte__entry *entry = cte__entry_at(store, unit);
-    atomic_store_explicit(&entry->state, CTE__ENTRY_DEAD, memory_order_release);
+    /* Hidden first, but not the reaper's before the table forgot it: a reused entry must not be
+     * found under its old name.  The owner word tells the sweep who was at it. */
+    cte__units_own(store, cte__store_self(store), unit, sizeof *entry + entry->name_bytes);
+    atomic_store_explicit(&entry->state, CTE__ENTRY_NEW, memory_order_release);
     for (uint64_t i = first_slot(hash, table.mask), n = 0; table.slots && n <= table.mask; n++) {
         if (slot_entry(atomic_load(&table.slots[i])) == unit) {
             atomic_store_explicit(&table.slots[i], SLOT_DELETED, memory_order_release);
@@ -214,6 +227,7 @@ void cte__index_remove(struct cte__store *store, struct cte__shard *shard, uint6
         i = (i + 1) & table.mask;
     }
     struct cte__tag_record *tag = cte__tag_at(store, entry->tag);
+    atomic_store_explicit(&entry->state, CTE__ENTRY_DEAD, memory_order_release);
     atomic_fetch_sub(&tag->entry_count, 1);
     atomic_fetch_add(&tag->dead_count, 1);
 }
@@ -324,6 +338,9 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
 {
     uint64_t hash = cte__name_hash(0, key->name, key->name_bytes);
     cte_status status = CTE_OK;
+    /* Before the lock: a forked child takes the store's file lock to get its slot. */
+    if (cte__store_self(store) == 0)
+        return -EUSERS;
     struct cte__shard *shard = cte__shard_lock(store, hash);
     cte__unit entry = cte__index_find(store, shard, hash, 0, key->name, key->name_bytes);
     *created = false;
@@ -346,6 +363,8 @@ cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit)
     struct cte__tag_record *tag = cte__tag_at(store, tag_unit);
     uint64_t hash = entry_hash(cte__entry_at(store, tag->entry));
     struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
+    if (cte__store_self(store) == 0)
+        return -EUSERS;
     cte__tag_reap(store, tag, true);
     struct cte__shard *shard = cte__shard_lock(store, hash);
     if (cte__file_has_openers(&tag->file)) {

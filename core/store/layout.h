@@ -88,6 +88,8 @@ struct cte__target_record {
     _Atomic uint64_t writes;
 };
 
+#define CTE__SLOT_DELETED UINT64_C(1)
+
 /* A part of the hash index: open addressing, slots of 64 bits.  0 is empty, 1 was deleted, else the
  * upper half of the key's hash << 32 | the entry's unit. */
 struct cte__shard {
@@ -98,7 +100,7 @@ struct cte__shard {
 };
 
 enum cte__entry_state {
-    CTE__ENTRY_NEW = 0,  /* linked, not visible yet */
+    CTE__ENTRY_NEW = 0,  /* linked, not visible: being made, or leaving the index */
     CTE__ENTRY_LIVE = 1, /* the one store that makes an entry visible */
     CTE__ENTRY_DEAD = 2, /* deleted; waits for the reaper */
 };

@@ -30,6 +30,18 @@ void cte__slot_watch_forks(void)
     pthread_once(&once, watch_forks_once);
 }
 
+/* A number in /proc/<pid>/stat; `state` is its third field.  0 if there is none. */
+static uint64_t stat_field(const char *state, int wanted)
+{
+    enum { STATE_FIELD = 3 };
+    for (int field = STATE_FIELD; field < wanted && state; field++) {
+        state = strchr(state, ' ');
+        if (state)
+            state++;
+    }
+    return state ? strtoull(state, NULL, 10) : 0;
+}
+
 /* Start time of a process in clock ticks after boot; 0 if it is gone or a zombie. */
 static uint64_t process_start_time(uint32_t pid)
 {
@@ -44,17 +56,15 @@ static uint64_t process_start_time(uint32_t pid)
         return 0;
     text[n] = 0;
     /* The command name may hold anything, so fields are counted from its closing parenthesis. */
-    char *at = strrchr(text, ')');
-    if (!at || at[1] != ' ' || at[2] == 'Z' || at[2] == 'X')
+    const char *state = strrchr(text, ')');
+    if (!state || state[1] != ' ')
         return 0;
-    at += 2;
-    enum { STATE_FIELD = 3, START_FIELD = 22 };
-    for (int field = STATE_FIELD; field < START_FIELD && at; field++) {
-        at = strchr(at, ' ');
-        if (at)
-            at++;
-    }
-    return at ? strtoull(at, NULL, 10) : 0;
+    state += 2;
+    enum { THREADS_FIELD = 20, START_FIELD = 22 };
+    /* A program whose first thread left while others go on looks like a zombie with threads. */
+    if (*state == 'X' || (*state == 'Z' && stat_field(state, THREADS_FIELD) <= 1))
+        return 0;
+    return stat_field(state, START_FIELD);
 }
 
 bool cte__slot_alive(const struct cte__slot *slot)
@@ -63,11 +73,20 @@ bool cte__slot_alive(const struct cte__slot *slot)
     return pid != 0 && process_start_time(pid) == slot->start_time;
 }
 
+bool cte__slot_dead(const struct cte__slot *slot)
+{
+    uint32_t pid = atomic_load(&slot->pid);
+    if (pid == 0)
+        return false;
+    bool gone = process_start_time(pid) != slot->start_time;
+    /* A live process may have left the slot meanwhile, and another one taken it. */
+    return gone && atomic_load(&slot->pid) == pid;
+}
+
 bool cte__store_has_dead(struct cte__store *store)
 {
     for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++)
-        if (atomic_load(&store->header->slots[i].pid) != 0 &&
-            !cte__slot_alive(&store->header->slots[i]))
+        if (cte__slot_dead(&store->header->slots[i]))
             return true;
     return false;
 }

@@ -16,7 +16,10 @@
 #include "base/util.h"
 #include "store/store_internal.h"
 
-enum { LOCK_TRIES_MAX = 1000 };
+enum {
+    LOCK_TRIES_MAX = 1000,
+    NEVER_COMPLETED = -ENODATA, /* a process died while making the store: nothing was ever stored */
+};
 
 static cte_status check_directory(const char *directory)
 {
@@ -240,11 +243,8 @@ static cte_status create_segment(struct cte__store *store, const cte_config *con
     cte_status status = open_segment(store, O_CREAT | O_EXCL);
     if (status != CTE_OK)
         return status;
-    uint64_t fixed = cte__align_up(sizeof(struct cte__store_header), CTE__PAGE_BYTES) +
-                     CTE__SHARDS * sizeof(struct cte__shard) +
-                     (bytes >> CTE__UNIT_SHIFT) / CTE__META_ARENA_UNITS * sizeof(struct cte__arena);
     if (ftruncate(store->segment_fd, (off_t)bytes) != 0 ||
-        fallocate(store->segment_fd, 0, 0, (off_t)cte__align_up(fixed, CTE__PAGE_BYTES)) != 0) {
+        fallocate(store->segment_fd, 0, 0, (off_t)cte__store_fixed_bytes(config)) != 0) {
         status = -errno;
         cte__log_error("store %s: no room for its metadata: %s", store->directory,
                        strerror(-status));
@@ -260,12 +260,23 @@ static cte_status create_segment(struct cte__store *store, const cte_config *con
     return status;
 }
 
+static cte_status damaged(const struct cte__store *store)
+{
+    cte__log_error(
+        "store %s: its segment is damaged or was not made by cte; remove the directory if "
+        "its data is not needed, or choose another store name",
+        store->directory);
+    return CTE_ERR_STORE_CORRUPT;
+}
+
 static cte_status check_header(const struct cte__store *store, uint64_t bytes)
 {
     const struct cte__store_header *header = store->header;
     struct stat ns;
+    if (header->magic == 0)
+        return NEVER_COMPLETED;
     if (header->magic != CTE__STORE_MAGIC)
-        return CTE_ERR_STORE_CORRUPT;
+        return damaged(store);
     if (header->version != CTE__STORE_VERSION || header->header_bytes != sizeof *header ||
         header->segment_bytes != bytes) {
         cte__log_error(
@@ -293,8 +304,10 @@ static cte_status attach_segment(struct cte__store *store)
         return -errno;
     if (st.st_uid != geteuid() || !S_ISREG(st.st_mode))
         return CTE_ERR_STORE_OWNER;
+    if (st.st_size == 0)
+        return NEVER_COMPLETED;
     if ((uint64_t)st.st_size < sizeof(struct cte__store_header))
-        return CTE_ERR_STORE_CORRUPT;
+        return damaged(store);
     status = map_segment(store, (uint64_t)st.st_size);
     if (status == CTE_OK) {
         status = check_header(store, (uint64_t)st.st_size);
@@ -337,7 +350,7 @@ static cte_status attach_locked(const cte_config *config, bool create, struct ct
     if (status == CTE_OK && cte__store_has_dead(store))
         cte__store_sweep(store);
     bool stale = status == CTE_OK && create && cte__slots_live(store) == 1 && is_empty(store);
-    if (stale || (status == CTE_ERR_STORE_CORRUPT && create)) {
+    if (stale || (status == NEVER_COMPLETED && create)) {
         char path[PATH_MAX + 16];
         snprintf(path, sizeof path, "%s/segment", store->directory);
         if (stale)
@@ -357,7 +370,7 @@ static cte_status attach_locked(const cte_config *config, bool create, struct ct
     }
     if (status != CTE_OK) {
         store_free(store);
-        return status;
+        return status == NEVER_COMPLETED ? CTE_ERR_NOT_FOUND : status;
     }
     *out = store;
     return CTE_OK;
@@ -426,7 +439,7 @@ cte_status cte__store_destroy(const cte_config *config)
         cte__slot_give_locked(store);
         if (cte__slots_live(store) > 0)
             status = -EBUSY;
-    } else if (status == CTE_ERR_NOT_FOUND || status == CTE_ERR_STORE_CORRUPT) {
+    } else if (status == CTE_ERR_NOT_FOUND || status == NEVER_COMPLETED) {
         status = CTE_OK;
     }
     if (status == CTE_OK)

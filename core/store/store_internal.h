@@ -24,6 +24,9 @@ struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
 /* Segment size for a configuration, and the page arenas its targets need. */
 uint64_t cte__store_segment_bytes(const cte_config *config);
 
+/* The part of it that every store uses from the start. */
+uint64_t cte__store_fixed_bytes(const cte_config *config);
+
 /* Takes units 0 and 1, which stand for "none" and "deleted", out of a new heap. */
 cte_status cte__units_reserve_null(struct cte__store *store);
 

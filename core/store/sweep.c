@@ -18,6 +18,7 @@ struct marks {
     uint8_t **pages;                          /* per page arena */
     bool dead[CTE__SLOTS_MAX + 1];            /* by owner word */
     uint64_t dead_slots[CTE__SLOTS_MAX / 64]; /* the same, one bit a slot */
+    bool hand_to_reaper;                      /* a sweep, not an audit */
     struct cte__store_audit audit;
 };
 
@@ -98,8 +99,8 @@ static uint16_t unit_owner(const struct cte__store *store, cte__unit unit)
         memory_order_relaxed);
 }
 
-/* A list's entries are reachable whether visible or not.  One whose maker died before showing it is
- * handed to the reaper. */
+/* A list's entries are reachable whether visible or not.  One whose maker died before showing it,
+ * or whose remover died while hiding it, is handed to the reaper. */
 static void mark_list(struct marks *marks, struct cte__tag_record *tag)
 {
     struct cte__store *store = marks->store;
@@ -109,7 +110,7 @@ static void mark_list(struct marks *marks, struct cte__tag_record *tag)
         struct cte__entry *entry = cte__entry_at(store, unit);
         uint16_t owner = unit_owner(store, unit);
         mark_units(marks, unit, sizeof *entry + entry->name_bytes);
-        if (owner <= CTE__SLOTS_MAX && marks->dead[owner] &&
+        if (marks->hand_to_reaper && owner <= CTE__SLOTS_MAX && marks->dead[owner] &&
             atomic_load(&entry->state) == CTE__ENTRY_NEW) {
             atomic_store(&entry->state, CTE__ENTRY_DEAD);
             atomic_fetch_add(&tag->dead_count, 1);
@@ -159,6 +160,22 @@ static void mark_shard(struct marks *marks, uint32_t index)
     cte__shard_unlock(shard);
 }
 
+/* Takes entries that are not visible out of the index.  With the shard locked, whoever was showing
+ * or hiding one died on it; its memory must not be reused while the index refers to it. */
+static void purge_shard(struct cte__store *store, uint32_t index)
+{
+    struct cte__shard *shard = cte__shard_lock(store, index);
+    uint64_t word = atomic_load(&shard->table);
+    uint64_t slots = word != 0 ? UINT64_C(1) << (word & 0xff) : 0;
+    _Atomic uint64_t *table = word != 0 ? cte__unit_at(store, (cte__unit)(word >> 8)) : NULL;
+    for (uint64_t i = 0; i < slots; i++) {
+        cte__unit unit = (cte__unit)atomic_load(&table[i]);
+        if (unit > 1 && atomic_load(&cte__entry_at(store, unit)->state) != CTE__ENTRY_LIVE)
+            atomic_store(&table[i], CTE__SLOT_DELETED);
+    }
+    cte__shard_unlock(shard);
+}
+
 static void mark_all(struct marks *marks)
 {
     mark_units(marks, 0, 2 * CTE__UNIT_BYTES);
@@ -174,6 +191,7 @@ static uint32_t resolve_arena(const struct marks *marks, const struct cte__arena
     uint32_t freed = 0;
     if (!atomic_load(&view->arena->ready))
         return 0;
+    cte__arena_recover(view);
     for (uint32_t i = 0; i < view->arena->high_water; i++) {
         uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
         if (owner > CTE__SLOTS_MAX || !marks->dead[owner])
@@ -200,8 +218,7 @@ static bool find_dead(struct marks *marks)
 {
     bool any = false;
     for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++) {
-        const struct cte__slot *slot = &marks->store->header->slots[i];
-        if (atomic_load(&slot->pid) == 0 || cte__slot_alive(slot))
+        if (!cte__slot_dead(&marks->store->header->slots[i]))
             continue;
         marks->dead_slots[i / 64] |= UINT64_C(1) << (i % 64);
         marks->dead[i + 1] = true;
@@ -222,6 +239,10 @@ void cte__store_sweep(struct cte__store *store)
         (void)died;
         atomic_store(&store->header->sweep_wanted, 0);
         if (find_dead(marks)) {
+            /* All shards before any list: what mark_list() hands to the reaper is in no table. */
+            for (uint32_t i = 0; i < CTE__SHARDS; i++)
+                purge_shard(store, i);
+            marks->hand_to_reaper = true;
             mark_all(marks);
             resolve_all(marks, &pages, &units);
             for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++)
