@@ -23,7 +23,15 @@ struct cte__blob_key {
     uint8_t type;  /* CTE__ENTRY_BLOB or CTE__ENTRY_CHUNK */
     const void *name;
     uint32_t name_bytes;
+    uint64_t tag_id; /* user tags: the id it was opened by, else CTE_ERR_NOT_FOUND; files: 0 */
+    bool dying;      /* user tags: it is being deleted, find its blobs all the same */
 };
+
+static inline uint64_t cte__blob_key_tag_id(const struct cte__store *store,
+                                            const struct cte__blob_key *key)
+{
+    return key->tag_id != 0 ? key->tag_id : cte__tag_at(store, key->tag)->tag_id;
+}
 
 /* A piece of a blob and of memory. */
 struct cte__piece {

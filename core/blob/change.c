@@ -34,15 +34,20 @@ cte_status cte__map_load(struct cte__store *store, cte__unit unit, struct cte__p
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
                              const struct cte__blob_key *key)
 {
-    const struct cte__tag_record *tag = cte__tag_at(store, key->tag);
+    uint64_t tag_id = cte__blob_key_tag_id(store, key);
     cte_status status = CTE_OK;
     *change = (struct cte__change){.store = store, .key = key};
-    change->hash = cte__name_hash(tag->tag_id, key->name, key->name_bytes);
+    change->hash = cte__name_hash(tag_id, key->name, key->name_bytes);
     /* Before the lock: a forked child takes the store's file lock to get its slot. */
     if (cte__store_self(store) == 0)
         return -EUSERS;
     change->shard = cte__shard_lock(store, change->hash);
-    change->entry = cte__index_find(store, change->shard, change->hash, tag->tag_id, key->name,
+    if (key->tag_id != 0 && !key->dying &&
+        !cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)) {
+        cte__shard_unlock(change->shard);
+        return CTE_ERR_NOT_FOUND;
+    }
+    change->entry = cte__index_find(store, change->shard, change->hash, tag_id, key->name,
                                     key->name_bytes);
     if (change->entry != 0) {
         const struct cte__entry *entry = cte__entry_at(store, change->entry);

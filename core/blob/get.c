@@ -109,10 +109,10 @@ void cte__snapshot_free(struct cte__snapshot *snapshot)
 bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *key,
                           const struct cte__snapshot *snapshot)
 {
-    const struct cte__tag_record *tag = cte__tag_at(store, key->tag);
-    uint64_t hash = cte__name_hash(tag->tag_id, key->name, key->name_bytes);
+    uint64_t tag_id = cte__blob_key_tag_id(store, key);
+    uint64_t hash = cte__name_hash(tag_id, key->name, key->name_bytes);
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit unit = cte__index_find(store, shard, hash, tag->tag_id, key->name, key->name_bytes);
+    cte__unit unit = cte__index_find(store, shard, hash, tag_id, key->name, key->name_bytes);
     bool current = unit == snapshot->entry &&
                    (unit == 0 || cte__entry_at(store, unit)->version == snapshot->version);
     cte__shard_unlock(shard);
@@ -316,7 +316,7 @@ cte_status cte__blob_get(struct cte__store *store, const struct cte__blob_key *k
     }
     if (status == CTE_ERR_CHECKSUM)
         cte__log_error("checksum mismatch in stored data: tag %llu, bytes from %llu",
-                       (unsigned long long)cte__tag_at(store, key->tag)->tag_id,
+                       (unsigned long long)cte__blob_key_tag_id(store, key),
                        (unsigned long long)(count > 0 ? pieces[0].offset : 0));
     return status;
 }

@@ -13,7 +13,8 @@ enum { STRIPE_BYTES = 16 << 20 };
 
 struct cte__blob_key cte__chunk_key(cte__unit tag, const uint64_t *chunk)
 {
-    return (struct cte__blob_key){tag, CTE__ENTRY_CHUNK, chunk, sizeof *chunk};
+    return (struct cte__blob_key){
+        .tag = tag, .type = CTE__ENTRY_CHUNK, .name = chunk, .name_bytes = sizeof *chunk};
 }
 
 struct cte__mutex *cte__tracked_lane(struct cte__tag_record *record, uint64_t chunk)

@@ -294,6 +294,8 @@ static cte_status make_record(struct cte__store *store, const struct cte__tag_ke
                               cte__unit *unit)
 {
     uint32_t path_bytes = key->path ? (uint32_t)strlen(key->path) : 0;
+    if (key->type == CTE__ENTRY_TAG)
+        return cte__user_record_take(store, unit);
     cte_status status = cte__units_claim(store, cte__tag_record_bytes(path_bytes), 2, unit);
     if (status != CTE_OK)
         return status;
@@ -310,9 +312,8 @@ static cte_status make_record(struct cte__store *store, const struct cte__tag_ke
     return CTE_OK;
 }
 
-/* The name's shard is locked. */
-static cte_status make_tag(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
-                           const struct cte__tag_key *key, cte__unit *unit)
+cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
+                         const struct cte__tag_key *key, cte__unit *unit)
 {
     struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
     cte__unit entry;
@@ -323,7 +324,10 @@ static cte_status make_tag(struct cte__store *store, struct cte__shard *shard, u
     status = cte__index_insert(store, shard, hash, root, store->header->root_tag, key->type,
                                key->name, key->name_bytes, &entry);
     if (status != CTE_OK) {
-        cte__units_free(store, *unit, cte__tag_record_bytes(tag->path_bytes));
+        if (key->type == CTE__ENTRY_TAG)
+            cte__user_record_give(store, *unit);
+        else
+            cte__units_free(store, *unit, cte__tag_record_bytes(tag->path_bytes));
         return status;
     }
     tag->entry = entry;
@@ -347,7 +351,7 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
     if (entry != 0) {
         *tag_unit = atomic_load(&cte__entry_at(store, entry)->map);
     } else if (create) {
-        status = make_tag(store, shard, hash, key, tag_unit);
+        status = cte__tag_make(store, shard, hash, key, tag_unit);
         *created = status == CTE_OK;
     } else {
         status = CTE_ERR_NOT_FOUND;

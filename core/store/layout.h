@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 1,
+    CTE__STORE_VERSION = 2,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -184,8 +184,8 @@ struct cte__file_state {
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */
 struct cte__tag_record {
-    struct cte__mutex lock; /* the list */
-    uint64_t tag_id;
+    struct cte__mutex lock;  /* the list */
+    _Atomic uint64_t tag_id; /* never given twice */
     _Atomic cte__unit list_head;
     _Atomic uint32_t dead_count;  /* entries on the list that wait for the reaper; a hint */
     _Atomic uint32_t entry_count; /* live entries; a hint */
@@ -193,6 +193,9 @@ struct cte__tag_record {
     uint64_t chunk_bytes;         /* files */
     cte__unit entry;              /* its name in tag 0 */
     uint32_t path_bytes;          /* files: length of `path` without the 0 */
+    _Atomic uint32_t dead;        /* user tags: deleted, or being deleted (user_tag.c) */
+    cte__unit chain_next;         /* user tags: the next record on header.user_tags */
+    cte__unit free_next;          /* user tags: the next record on header.user_tags_free */
     struct cte__file_state file;
     char path[]; /* files: absolute path of the real file, for people and recovery */
 };
@@ -202,8 +205,9 @@ struct cte__store_header {
     uint32_t version;
     uint32_t header_bytes; /* sizeof(struct cte__store_header): the layout signature */
     uint64_t segment_bytes;
-    uint64_t pid_namespace; /* inode of the creator's PID namespace */
-    uint64_t reserved;
+    uint64_t pid_namespace;   /* inode of the creator's PID namespace */
+    cte__unit user_tags;      /* every record of a user tag ever made, for ever; grows only */
+    cte__unit user_tags_free; /* those of deleted tags, to be used again */
     uint32_t target_count;
     uint32_t page_arena_count;
     uint32_t unit_arena_count;

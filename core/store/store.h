@@ -188,6 +188,35 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
  * file open. */
 cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit);
 
+/* A tag made by a user: its record and the id that tells it from later uses of the record. */
+struct cte__user_tag {
+    cte__unit unit;
+    uint64_t id;
+    bool dead; /* somebody is deleting it, or died doing so: nothing but cte__user_tag_* may use it
+                */
+};
+
+enum cte__user_tag_find { CTE__USER_TAG_OPEN, CTE__USER_TAG_CREATE, CTE__USER_TAG_BURY };
+
+/* A user tag by name.  BURY marks it dead: once cte__shards_pass() returned, no put of blobs is
+ * under way in it and none can begin. */
+cte_status cte__user_tag_find(struct cte__store *store, const char *name, uint32_t name_bytes,
+                              enum cte__user_tag_find how, struct cte__user_tag *tag);
+
+/* Takes the name of a dead tag, whose blobs are all gone, out of the index. */
+void cte__user_tag_forget(struct cte__store *store, const char *name, uint32_t name_bytes,
+                          const struct cte__user_tag *tag);
+
+/* True if a record still stands for the tag of this id.  What this says of puts is certain only
+ * while a shard is locked. */
+static inline bool cte__user_tag_lives(const struct cte__tag_record *record, uint64_t id)
+{
+    return atomic_load(&record->dead) == 0 && atomic_load(&record->tag_id) == id;
+}
+
+/* Waits until everybody who has a shard locked now has left it. */
+void cte__shards_pass(struct cte__store *store);
+
 /* Openers of a file: one bit per slot. */
 void cte__file_opener_set(struct cte__file_state *file, uint16_t owner, bool open);
 bool cte__file_has_openers(const struct cte__file_state *file);

@@ -30,6 +30,14 @@ uint64_t cte__store_fixed_bytes(const cte_config *config);
 /* Takes units 0 and 1, which stand for "none" and "deleted", out of a new heap. */
 cte_status cte__units_reserve_null(struct cte__store *store);
 
+/* Makes a tag or file; its name's shard is locked (index.c). */
+cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
+                         const struct cte__tag_key *key, cte__unit *unit);
+
+/* The record for a new user tag, and back if it gets no name (user_tag.c). */
+cte_status cte__user_record_take(struct cte__store *store, cte__unit *unit);
+void cte__user_record_give(struct cte__store *store, cte__unit unit);
+
 /* Sets the pointers into a mapped segment. */
 cte_status cte__store_views(struct cte__store *store);
 

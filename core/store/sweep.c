@@ -180,6 +180,10 @@ static void mark_all(struct marks *marks)
 {
     mark_units(marks, 0, 2 * CTE__UNIT_BYTES);
     mark_record(marks, marks->store->header->root_tag);
+    for (cte__unit unit = marks->store->header->user_tags; unit != 0;) {
+        mark_record(marks, unit);
+        unit = cte__tag_at(marks->store, unit)->chain_next;
+    }
     for (uint32_t i = 0; i < CTE__SHARDS; i++)
         mark_shard(marks, i);
 }
