@@ -58,6 +58,7 @@ struct cte__mpi_file {
     char *path;
     struct cte__mpi_comm comm;
     int amode;
+    cte_file_mode mode;
     bool atomic;
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;
@@ -120,8 +121,9 @@ int cte__mpi_completed_request(MPI_Count bytes, MPI_Request *request);
 /* --- view.c --- */
 int cte__mpi_view_init(struct cte__mpi_view *view);
 void cte__mpi_view_free(struct cte__mpi_view *view);
-/* Bytes of the view's data that lie below `size_bytes` of the file. */
-uint64_t cte__mpi_view_bytes_below(const struct cte__mpi_view *view, uint64_t size_bytes);
+/* Where MPI_SEEK_END is in a file of that size, in etypes; as MPICH has it, that may be below 0 for
+ * a contiguous view that begins beyond the end. */
+int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes);
 
 /* --- pipeline.c --- */
 /*

@@ -7,11 +7,36 @@
  */
 #include "adapter.h"
 
+#include <errno.h>
+#include <fcntl.h>
+
+/*
+ * A handle that may only read does not drain what others wrote: a second one is opened for that.
+ * Without permission to write there is nobody of this user who could have written.
+ */
+static cte_status drain_all(struct cte__mpi_file *file)
+{
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    cte_file *writer;
+    if (!(file->amode & MPI_MODE_RDONLY))
+        return cte_file_drain(file->file);
+    options.mode = file->mode;
+    options.drain = CTE_FILE_DRAIN_NEVER;
+    cte_status status = cte_file_open(NULL, file->path, O_RDWR, 0, &options, &writer);
+    if (status == -EACCES || status == -EROFS)
+        return CTE_OK;
+    if (status != CTE_OK)
+        return status;
+    status = cte_file_drain(writer);
+    cte_status closed = cte_file_close(writer);
+    return status == CTE_OK ? closed : status;
+}
+
 int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective)
 {
     if (collective)
         cte__mpi_barrier(file);
-    cte_status status = cte_file_drain(file->file);
+    cte_status status = drain_all(file);
     if (collective)
         status = cte__mpi_agree(&file->comm, status);
     return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);

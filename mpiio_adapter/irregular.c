@@ -86,8 +86,7 @@ static cte_status seek_target(struct cte__mpi_file *file, MPI_Offset offset, int
         break;
     case MPI_SEEK_END:
         status = cte_file_size(file->file, &size);
-        *target =
-            (MPI_Offset)((cte__mpi_view_bytes_below(&file->view, size) + unit - 1) / unit) + offset;
+        *target = cte__mpi_view_end(&file->view, size) + offset;
         break;
     default:
         *target = -1;

@@ -46,7 +46,8 @@ static int64_t end_of(const struct cte__mpi_typemap *map)
     return last->offset + (int64_t)(last->count - 1) * last->stride + (int64_t)last->length;
 }
 
-uint64_t cte__mpi_view_bytes_below(const struct cte__mpi_view *view, uint64_t size_bytes)
+/* Bytes of the view's data that lie below the end of the file. */
+static uint64_t bytes_below(const struct cte__mpi_view *view, uint64_t size_bytes)
 {
     const struct cte__mpi_typemap *map = view->filetype;
     int64_t room = (int64_t)size_bytes - view->displacement;
@@ -58,6 +59,14 @@ uint64_t cte__mpi_view_bytes_below(const struct cte__mpi_view *view, uint64_t si
     if (room >= end_of(map))
         tiles = (uint64_t)((room - end_of(map)) / map->extent) + 1;
     return tiles * map->size + tile_bytes_below(map, room - (int64_t)tiles * map->extent);
+}
+
+int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes)
+{
+    int64_t unit = (int64_t)view->etype_bytes;
+    int64_t bytes = view->filetype->contiguous ? (int64_t)size_bytes - view->displacement
+                                               : (int64_t)bytes_below(view, size_bytes);
+    return (bytes + unit - 1) / unit;
 }
 
 /* "internal" may differ from "native" between implementations only; here it does not. */

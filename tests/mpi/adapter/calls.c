@@ -213,6 +213,24 @@ static void atomic_mode(void)
     MPI_File_close(&f);
 }
 
+/* A handle that may only read leaves reading to MPICH, which must find what another handle wrote.
+ */
+static void reader_in_atomic_mode(void)
+{
+    MPI_Status status;
+    MPI_File writer = open_file("reader", CREATE);
+    MPI_File reader = open_file("reader", MPI_MODE_RDONLY);
+    fill(data, BYTES, 8);
+    MPI_File_set_atomicity(reader, 1);
+    MPI_File_write_at(writer, rank * BYTES, data, BYTES, MPI_BYTE, &status);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_File_read_at(reader, (ranks - 1 - rank) * BYTES, back, BYTES, MPI_BYTE, &status);
+    say_status("read", MPI_SUCCESS, &status, MPI_BYTE);
+    say_bytes("data", back, BYTES);
+    MPI_File_close(&reader);
+    MPI_File_close(&writer);
+}
+
 static void data_representation(void)
 {
     MPI_Status status;
@@ -274,6 +292,7 @@ const struct program call_programs[] = {{"requests", requests},
                                         {"split", split},
                                         {"shared", shared},
                                         {"atomic_mode", atomic_mode},
+                                        {"reader_in_atomic_mode", reader_in_atomic_mode},
                                         {"data_representation", data_representation},
                                         {"sizes", sizes},
                                         {NULL, NULL}};
