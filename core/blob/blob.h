@@ -49,15 +49,23 @@ struct cte__piece_list {
 cte_status cte__piece_list_add(struct cte__piece_list *list, uint64_t offset, size_t length,
                                char *base);
 
-/* A page of a blob. */
-struct cte__page_ref {
-    uint64_t index; /* number in the blob */
+/* Consecutive pages of a blob that are alike and lie at consecutive pages of a target. */
+struct cte__span {
+    uint64_t index; /* number of the first page in the blob */
     cte__page page; /* where it is */
-    uint32_t checksum;
-    uint32_t state;                 /* enum cte__page_state */
-    cte__unit runs;                 /* PARTIAL: its runs in the store, 0: not published yet */
-    bool fresh;                     /* page was claimed by this operation */
+    uint32_t count;
+    uint32_t state;            /* enum cte__page_state */
+    const uint32_t *checksums; /* one per page */
+    cte__unit runs; /* PARTIAL (count is 1): its runs in the store; 0: not published yet */
+    bool fresh;     /* claimed by this operation */
     struct cte__run_list *run_list; /* PARTIAL: a copy of its runs, or those to be published */
+};
+
+/* A growable list of spans, ascending by index; few of them need no memory of their own. */
+struct cte__span_list {
+    struct cte__span *spans;
+    size_t count, capacity;
+    struct cte__span few[16];
 };
 
 /* A private copy of a blob's map. */
@@ -66,10 +74,13 @@ struct cte__snapshot {
     uint64_t version;
     uint64_t size_bytes;
     float score;
-    struct cte__page_ref *refs; /* ascending by index; PARTIAL pages have run_list filled */
-    size_t count;
+    struct cte__span_list list; /* PARTIAL pages have run_list filled */
+    uint32_t *checksums;
     struct cte__run_list *run_lists;
 };
+
+/* A snapshot of no blob at all. */
+void cte__snapshot_init(struct cte__snapshot *snapshot);
 
 /* Copies a map.  Free with cte__snapshot_free(). */
 cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_key *key,
@@ -114,7 +125,10 @@ cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob
 /* Removes a blob; CTE_ERR_NOT_FOUND if there is none. */
 cte_status cte__blob_remove(struct cte__store *store, const struct cte__blob_key *key);
 
-/* True if a page reference has bytes that are not in the real file. */
-bool cte__page_ref_is_dirty(const struct cte__page_ref *ref);
+/* True if any byte of a snapshot's span is not in the real file. */
+bool cte__span_is_dirty(const struct cte__span *span);
+
+/* The span that holds page `index`, else the first one behind it; list->count if there is none. */
+size_t cte__span_find(const struct cte__span_list *list, uint64_t index);
 
 #endif

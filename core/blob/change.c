@@ -6,29 +6,29 @@
 #include <string.h>
 #include <time.h>
 
-cte_status cte__map_load(struct cte__store *store, cte__unit unit, struct cte__page_ref **refs,
-                         size_t *count)
+/* ---- loading -------------------------------------------------------------------------------- */
+
+static cte_status load_map(struct cte__change *change)
 {
-    const struct cte__map *map = cte__unit_at(store, unit);
+    const struct cte__map *map = cte__unit_at(change->store, change->old_map);
     const uint32_t *checksums = cte__map_checksums(map);
-    struct cte__page_ref *list = malloc((map->page_count + 1) * sizeof *list);
-    size_t n = 0;
-    if (!list)
-        return -ENOMEM;
-    for (uint32_t e = 0; e < map->extent_count; e++) {
+    cte_status status = CTE_OK;
+    change->old_map_bytes = cte__map_bytes(map->extent_count, map->page_count);
+    change->size_bytes = map->size_bytes;
+    for (uint32_t e = 0; e < map->extent_count && status == CTE_OK; e++) {
         const struct cte__extent *extent = &map->extents[e];
-        for (uint32_t i = 0; i < extent->count; i++, n++)
-            list[n] = (struct cte__page_ref){
-                .index = (uint64_t)extent->first + i,
-                .page = extent->page + i,
-                .checksum = checksums[n],
-                .state = extent->state,
-                .runs = extent->runs,
-            };
+        struct cte__span span = {
+            .index = extent->first,
+            .page = extent->page,
+            .count = extent->count,
+            .state = extent->state,
+            .checksums = checksums,
+            .runs = extent->runs,
+        };
+        status = cte__span_list_add(&change->old, &span);
+        checksums += extent->count;
     }
-    *refs = list;
-    *count = n;
-    return CTE_OK;
+    return status;
 }
 
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
@@ -36,121 +36,94 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
 {
     uint64_t tag_id = cte__blob_key_tag_id(store, key);
     cte_status status = CTE_OK;
-    *change = (struct cte__change){.store = store, .key = key};
-    change->hash = cte__name_hash(tag_id, key->name, key->name_bytes);
     /* Before the lock: a forked child takes the store's file lock to get its slot. */
     if (cte__store_self(store) == 0)
         return -EUSERS;
+    change->store = store;
+    change->key = key;
+    change->hash = cte__name_hash(tag_id, key->name, key->name_bytes);
+    change->version = 0;
+    change->size_bytes = 0;
+    change->score = 0;
+    change->old_map = 0;
+    change->committed = false;
+    cte__span_list_init(&change->old);
+    cte__span_list_init(&change->new);
+    cte__span_list_init(&change->gone);
     change->shard = cte__shard_lock(store, change->hash);
     if (key->tag_id != 0 && !key->dying &&
         !cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)) {
         cte__shard_unlock(change->shard);
         return CTE_ERR_NOT_FOUND;
     }
-    change->entry = cte__index_find(store, change->shard, change->hash, tag_id, key->name,
-                                    key->name_bytes);
-    if (change->entry != 0) {
+    change->entry =
+        cte__index_find(store, change->shard, change->hash, tag_id, key->name, key->name_bytes);
+    if (status == CTE_OK && change->entry != 0) {
         const struct cte__entry *entry = cte__entry_at(store, change->entry);
         change->old_map = atomic_load_explicit(&entry->map, memory_order_acquire);
         change->version = entry->version;
         change->score = entry->score;
-        if (change->old_map != 0) {
-            const struct cte__map *map = cte__unit_at(store, change->old_map);
-            change->old_map_bytes = cte__map_bytes(map->extent_count, map->page_count);
-            change->size_bytes = map->size_bytes;
-            status = cte__map_load(store, change->old_map, &change->old, &change->old_count);
-        }
+        if (change->old_map != 0)
+            status = load_map(change);
     }
     if (status != CTE_OK)
-        cte__shard_unlock(change->shard);
+        cte__change_end(change);
     return status;
 }
 
-static cte_status grow(void **array, size_t *capacity, size_t element_bytes, size_t least)
+/* ---- the new state -------------------------------------------------------------------------- */
+
+cte_status cte__change_keep(struct cte__change *change, const struct cte__span *span)
 {
-    size_t wanted = *capacity ? *capacity * 2 : 64;
-    if (wanted < least)
-        wanted = least;
-    void *larger = realloc(*array, wanted * element_bytes);
-    if (!larger)
-        return -ENOMEM;
-    *array = larger;
-    *capacity = wanted;
-    return CTE_OK;
+    struct cte__span kept = *span;
+    kept.run_list = NULL;
+    return cte__span_list_add(&change->new, &kept);
 }
 
-static cte_status add_ref(struct cte__change *change, const struct cte__page_ref *ref)
+cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
+                               uint32_t state, struct cte__run_list *run_list)
 {
-    if (change->count == change->capacity) {
-        cte_status status = grow((void **)&change->refs, &change->capacity, sizeof *change->refs,
-                                 change->old_count);
-        if (status != CTE_OK)
-            return status;
-    }
-    assert(change->count == 0 || change->refs[change->count - 1].index < ref->index);
-    change->refs[change->count++] = *ref;
-    return CTE_OK;
-}
-
-static cte_status add_gone(struct cte__change *change, struct cte__gone gone)
-{
-    if (change->gone_count == change->gone_capacity) {
-        cte_status status = grow((void **)&change->gone, &change->gone_capacity,
-                                 sizeof *change->gone, change->old_count);
-        if (status != CTE_OK)
-            return status;
-    }
-    change->gone[change->gone_count++] = gone;
-    return CTE_OK;
-}
-
-cte_status cte__change_keep(struct cte__change *change, const struct cte__page_ref *ref,
-                            bool changed_runs)
-{
-    struct cte__page_ref kept = *ref;
-    if (!changed_runs) {
-        kept.run_list = NULL;
-        return add_ref(change, &kept);
-    }
-    kept.runs = 0;
+    struct cte__span restated = *old;
+    struct cte__span old_runs = {.runs = old->runs}; /* no pages: only the runs go */
+    restated.state = state;
+    restated.runs = 0;
+    restated.run_list = state == CTE__PAGE_PARTIAL ? run_list : NULL;
     cte_status status = CTE_OK;
-    if (ref->runs != 0)
-        status = add_gone(change, (struct cte__gone){.runs = ref->runs});
-    return status == CTE_OK ? add_ref(change, &kept) : status;
+    if (old->runs != 0)
+        status = cte__span_list_add(&change->gone, &old_runs);
+    return status == CTE_OK ? cte__span_list_add(&change->new, &restated) : status;
 }
 
-cte_status cte__change_drop(struct cte__change *change, const struct cte__page_ref *ref)
+cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span)
 {
-    return add_gone(change,
-                    (struct cte__gone){.page = ref->page, .has_page = true, .runs = ref->runs});
+    return cte__span_list_add(&change->gone, span);
 }
 
-cte_status cte__change_add(struct cte__change *change, const struct cte__page_ref *fresh)
+cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh)
 {
     assert(fresh->fresh);
-    return add_ref(change, fresh);
+    return cte__span_list_add(&change->new, fresh);
 }
 
-static bool same_arena(const struct cte__store *store, cte__page a, cte__page b)
+/* ---- the new map ---------------------------------------------------------------------------- */
+
+/* True if `next` goes on where `span` ends, so that one extent holds both. */
+static bool joins(const struct cte__store *store, const struct cte__span *span,
+                  const struct cte__span *next)
 {
-    const struct cte__target_record *record = &store->header->targets[cte__page_target(a)];
-    uint64_t pages = cte__bytes_to_pages(record->arena_bytes);
-    return cte__page_target(a) == cte__page_target(b) &&
-           cte__page_number(a) / pages == cte__page_number(b) / pages;
+    return next->index == span->index + span->count && next->page == span->page + span->count &&
+           next->state == span->state && span->state != CTE__PAGE_PARTIAL &&
+           cte__same_arena(store, span->page, next->page);
 }
 
-/* True if `next` goes on where `ref` ends, so that one extent holds both. */
-static bool joins(const struct cte__store *store, const struct cte__page_ref *ref,
-                  const struct cte__page_ref *next)
+static bool has_unpublished_runs(const struct cte__span *span)
 {
-    return next->index == ref->index + 1 && next->page == ref->page + 1 &&
-           next->state == ref->state && ref->state != CTE__PAGE_PARTIAL &&
-           same_arena(store, ref->page, next->page);
+    return span->state == CTE__PAGE_PARTIAL && span->run_list != NULL;
 }
 
-static cte_status claim_runs(struct cte__change *change, struct cte__page_ref *ref)
+static cte_status publish_runs(struct cte__change *change, struct cte__span *span)
 {
-    const struct cte__run_list *list = ref->run_list;
+    const struct cte__run_list *list = span->run_list;
     cte__unit unit;
     cte_status status = cte__units_claim(change->store, cte__runs_bytes(list->count), 1, &unit);
     if (status != CTE_OK)
@@ -158,7 +131,7 @@ static cte_status claim_runs(struct cte__change *change, struct cte__page_ref *r
     struct cte__runs *runs = cte__unit_at(change->store, unit);
     runs->count = list->count;
     memcpy(runs->run, list->run, list->count * sizeof list->run[0]);
-    ref->runs = unit;
+    span->runs = unit;
     return CTE_OK;
 }
 
@@ -167,73 +140,42 @@ static uint64_t runs_unit_bytes(const struct cte__store *store, cte__unit unit)
     return cte__runs_bytes(((const struct cte__runs *)cte__unit_at(store, unit))->count);
 }
 
-static bool has_unpublished_runs(const struct cte__page_ref *ref)
+static uint64_t map_unit_bytes(const struct cte__store *store, cte__unit unit)
 {
-    return ref->state == CTE__PAGE_PARTIAL && ref->run_list != NULL;
+    const struct cte__map *map = cte__unit_at(store, unit);
+    return cte__map_bytes(map->extent_count, map->page_count);
 }
 
 /* Builds the new map, still private. */
 static cte_status build_map(struct cte__change *change, cte__unit *unit)
 {
     struct cte__store *store = change->store;
-    uint32_t extents = 0;
-    for (size_t i = 0; i < change->count; i++)
-        extents += i == 0 || !joins(store, &change->refs[i - 1], &change->refs[i]);
-    cte_status status =
-        cte__units_claim(store, cte__map_bytes(extents, (uint32_t)change->count), 1, unit);
+    const struct cte__span *spans = change->new.spans;
+    uint32_t extents = 0, pages = 0;
+    for (size_t i = 0; i < change->new.count; i++) {
+        extents += i == 0 || !joins(store, &spans[i - 1], &spans[i]);
+        pages += spans[i].count;
+    }
+    cte_status status = cte__units_claim(store, cte__map_bytes(extents, pages), 1, unit);
     if (status != CTE_OK)
         return status;
     struct cte__map *map = cte__unit_at(store, *unit);
     map->size_bytes = change->size_bytes;
-    map->page_count = (uint32_t)change->count;
-    for (size_t i = 0; i < change->count; i++) {
-        const struct cte__page_ref *ref = &change->refs[i];
-        if (i > 0 && joins(store, ref - 1, ref))
-            map->extents[map->extent_count - 1].count++;
+    map->page_count = pages;
+    for (size_t i = 0; i < change->new.count; i++) {
+        const struct cte__span *span = &spans[i];
+        if (i > 0 && joins(store, span - 1, span))
+            map->extents[map->extent_count - 1].count += span->count;
         else
-            map->extents[map->extent_count++] =
-                (struct cte__extent){ref->page, (uint32_t)ref->index, 1, ref->runs, ref->state};
+            map->extents[map->extent_count++] = (struct cte__extent){
+                span->page, (uint32_t)span->index, span->count, span->runs, span->state};
     }
     uint32_t *checksums = (uint32_t *)cte__map_checksums(map);
-    for (size_t i = 0; i < change->count; i++)
-        checksums[i] = change->refs[i].checksum;
+    for (size_t i = 0; i < change->new.count; i++) {
+        memcpy(checksums, spans[i].checksums, spans[i].count * sizeof *checksums);
+        checksums += spans[i].count;
+    }
     return CTE_OK;
-}
-
-/* Sets the owner of fresh pages, a contiguous run at a time. */
-static void own_fresh_pages(struct cte__change *change)
-{
-    for (size_t i = 0, n; i < change->count; i += n) {
-        const struct cte__page_ref *ref = &change->refs[i];
-        n = 1;
-        if (!ref->fresh)
-            continue;
-        while (i + n < change->count && ref[n].fresh && ref[n].page == ref->page + n &&
-               same_arena(change->store, ref->page, ref[n].page))
-            n++;
-        cte__pages_own(change->store, CTE__OWNER_PUBLISHED, ref->page, (uint32_t)n);
-    }
-}
-
-/* Calls `act` for each contiguous run of gone pages. */
-static void each_gone_run(struct cte__change *change,
-                          void (*act)(struct cte__store *store, cte__page page, uint32_t count))
-{
-    for (size_t i = 0, n; i < change->gone_count; i += n) {
-        const struct cte__gone *gone = &change->gone[i];
-        n = 1;
-        if (!gone->has_page)
-            continue;
-        while (i + n < change->gone_count && gone[n].has_page && gone[n].page == gone->page + n &&
-               same_arena(change->store, gone->page, gone[n].page))
-            n++;
-        act(change->store, gone->page, (uint32_t)n);
-    }
-}
-
-static void retire_pages(struct cte__store *store, cte__page page, uint32_t count)
-{
-    cte__pages_own(store, cte__store_self(store), page, count);
 }
 
 /* From here on the old pieces belong to this process: if it dies, the sweep asks the index whether
@@ -242,11 +184,13 @@ static void retire_old(struct cte__change *change)
 {
     struct cte__store *store = change->store;
     uint16_t self = cte__store_self(store);
-    each_gone_run(change, retire_pages);
-    for (size_t i = 0; i < change->gone_count; i++)
-        if (change->gone[i].runs != 0)
-            cte__units_own(store, self, change->gone[i].runs,
-                           runs_unit_bytes(store, change->gone[i].runs));
+    for (size_t i = 0; i < change->gone.count; i++) {
+        const struct cte__span *span = &change->gone.spans[i];
+        if (span->count > 0)
+            cte__pages_own(store, self, span->page, span->count);
+        if (span->runs != 0)
+            cte__units_own(store, self, span->runs, runs_unit_bytes(store, span->runs));
+    }
     if (change->old_map != 0)
         cte__units_own(store, self, change->old_map, change->old_map_bytes);
 }
@@ -254,14 +198,15 @@ static void retire_old(struct cte__change *change)
 static void own_new(struct cte__change *change, cte__unit map)
 {
     struct cte__store *store = change->store;
-    own_fresh_pages(change);
-    for (size_t i = 0; i < change->count; i++)
-        if (has_unpublished_runs(&change->refs[i]))
-            cte__units_own(store, CTE__OWNER_PUBLISHED, change->refs[i].runs,
-                           runs_unit_bytes(store, change->refs[i].runs));
-    const struct cte__map *record = cte__unit_at(store, map);
-    cte__units_own(store, CTE__OWNER_PUBLISHED, map,
-                   cte__map_bytes(record->extent_count, record->page_count));
+    for (size_t i = 0; i < change->new.count; i++) {
+        const struct cte__span *span = &change->new.spans[i];
+        if (span->fresh)
+            cte__pages_own(store, CTE__OWNER_PUBLISHED, span->page, span->count);
+        if (has_unpublished_runs(span))
+            cte__units_own(store, CTE__OWNER_PUBLISHED, span->runs,
+                           runs_unit_bytes(store, span->runs));
+    }
+    cte__units_own(store, CTE__OWNER_PUBLISHED, map, map_unit_bytes(store, map));
 }
 
 static uint64_t now_ns(void)
@@ -274,14 +219,13 @@ static uint64_t now_ns(void)
 static void give_back_units(struct cte__change *change, cte__unit map)
 {
     struct cte__store *store = change->store;
-    for (size_t i = 0; i < change->count; i++)
-        if (has_unpublished_runs(&change->refs[i]) && change->refs[i].runs != 0)
-            cte__units_free(store, change->refs[i].runs,
-                            runs_unit_bytes(store, change->refs[i].runs));
-    if (map != 0) {
-        const struct cte__map *record = cte__unit_at(store, map);
-        cte__units_free(store, map, cte__map_bytes(record->extent_count, record->page_count));
+    for (size_t i = 0; i < change->new.count; i++) {
+        const struct cte__span *span = &change->new.spans[i];
+        if (has_unpublished_runs(span) && span->runs != 0)
+            cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
     }
+    if (map != 0)
+        cte__units_free(store, map, map_unit_bytes(store, map));
 }
 
 cte_status cte__change_commit(struct cte__change *change)
@@ -290,9 +234,9 @@ cte_status cte__change_commit(struct cte__change *change)
     cte__unit map = 0;
     cte_status status = CTE_OK;
     bool new_entry = change->entry == 0;
-    for (size_t i = 0; status == CTE_OK && i < change->count; i++)
-        if (has_unpublished_runs(&change->refs[i]))
-            status = claim_runs(change, &change->refs[i]);
+    for (size_t i = 0; status == CTE_OK && i < change->new.count; i++)
+        if (has_unpublished_runs(&change->new.spans[i]))
+            status = publish_runs(change, &change->new.spans[i]);
     if (status == CTE_OK)
         status = build_map(change, &map);
     if (status == CTE_OK && new_entry)
@@ -326,31 +270,26 @@ void cte__change_remove(struct cte__change *change)
     change->committed = true;
 }
 
-void cte__change_end(struct cte__change *change)
+static void free_gone(struct cte__change *change)
 {
     struct cte__store *store = change->store;
-    cte__shard_unlock(change->shard);
-    if (change->committed) {
-        each_gone_run(change, cte__pages_free);
-        for (size_t i = 0; i < change->gone_count; i++)
-            if (change->gone[i].runs != 0)
-                cte__units_free(store, change->gone[i].runs,
-                                runs_unit_bytes(store, change->gone[i].runs));
-        if (change->old_map != 0)
-            cte__units_free(store, change->old_map, change->old_map_bytes);
+    for (size_t i = 0; i < change->gone.count; i++) {
+        const struct cte__span *span = &change->gone.spans[i];
+        if (span->count > 0)
+            cte__pages_free(store, span->page, span->count);
+        if (span->runs != 0)
+            cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
     }
-    free(change->old);
-    free(change->refs);
-    free(change->gone);
+    if (change->old_map != 0)
+        cte__units_free(store, change->old_map, change->old_map_bytes);
 }
 
-void cte__refs_free_pages(struct cte__store *store, const struct cte__page_ref *refs, size_t count)
+void cte__change_end(struct cte__change *change)
 {
-    for (size_t i = 0, n; i < count; i += n) {
-        n = 1;
-        while (i + n < count && refs[i + n].page == refs[i].page + n &&
-               same_arena(store, refs[i].page, refs[i + n].page))
-            n++;
-        cte__pages_free(store, refs[i].page, (uint32_t)n);
-    }
+    cte__shard_unlock(change->shard);
+    if (change->committed)
+        free_gone(change);
+    cte__span_list_free(&change->old);
+    cte__span_list_free(&change->new);
+    cte__span_list_free(&change->gone);
 }

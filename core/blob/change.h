@@ -5,32 +5,23 @@
 
 #include "blob/blob.h"
 
-/* Something the old map refers to and the new one does not. */
-struct cte__gone {
-    cte__page page;
-    bool has_page;
-    cte__unit runs; /* 0: none */
-};
-
 struct cte__change {
     struct cte__store *store;
     const struct cte__blob_key *key;
     uint64_t hash;
     struct cte__shard *shard; /* locked between begin and end */
 
-    /* Filled by begin: the blob as it is. */
+    /* Filled by begin: the blob as it is.  The checksums are in the store, stable while locked. */
     cte__unit entry; /* 0: there is none */
     uint64_t version;
     uint64_t size_bytes;
     float score;
-    struct cte__page_ref *old;
-    size_t old_count;
+    struct cte__span_list old;
 
-    /* Filled by the caller with cte__change_keep/_drop/_add, ascending: the blob as it shall be. */
-    struct cte__page_ref *refs;
-    size_t count, capacity;
-    struct cte__gone *gone;
-    size_t gone_count, gone_capacity;
+    /* Filled by the caller with cte__change_keep/_drop/_add, ascending: the blob as it shall be,
+     * and what the old map refers to and the new one does not. */
+    struct cte__span_list new;
+    struct cte__span_list gone;
 
     cte__unit old_map;
     uint64_t old_map_bytes;
@@ -41,11 +32,14 @@ struct cte__change {
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
                              const struct cte__blob_key *key);
 
-/* The page stays as it is, or (changed runs) with ref->run_list in the place of its runs. */
-cte_status cte__change_keep(struct cte__change *change, const struct cte__page_ref *ref,
-                            bool changed_runs);
-cte_status cte__change_drop(struct cte__change *change, const struct cte__page_ref *ref);
-cte_status cte__change_add(struct cte__change *change, const struct cte__page_ref *fresh);
+/* Pages that stay as they are, part of an old span or all of it. */
+cte_status cte__change_keep(struct cte__change *change, const struct cte__span *span);
+
+/* A page (or span, if it is not PARTIAL) that stays where it is with another state, and runs. */
+cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
+                               uint32_t state, struct cte__run_list *run_list);
+cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span);
+cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh);
 
 /* Publishes the new state by one store (I1).  On error the blob is as before. */
 cte_status cte__change_commit(struct cte__change *change);
@@ -60,14 +54,14 @@ void cte__change_end(struct cte__change *change);
 cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot);
 
 /* True if the runs that a snapshot copied are those of a page of the locked blob. */
-bool cte__same_runs(const struct cte__store *store, const struct cte__page_ref *snapshot_ref,
-                    const struct cte__page_ref *locked_ref);
+bool cte__same_runs(const struct cte__store *store, const struct cte__span *snapshot_span,
+                    const struct cte__span *locked_span);
 
-/* Gives claimed pages back, in as few runs as they form. */
-void cte__refs_free_pages(struct cte__store *store, const struct cte__page_ref *refs, size_t count);
+/* `count` pages of a span from its page number `skip` on. */
+struct cte__span cte__span_part(const struct cte__span *span, uint32_t skip, uint32_t count);
 
-/* Loads the pages of a map; *refs is malloc'ed. */
-cte_status cte__map_load(struct cte__store *store, cte__unit map, struct cte__page_ref **refs,
-                         size_t *count);
+void cte__span_list_init(struct cte__span_list *list);
+cte_status cte__span_list_add(struct cte__span_list *list, const struct cte__span *span);
+void cte__span_list_free(struct cte__span_list *list);
 
 #endif

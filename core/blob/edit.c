@@ -9,7 +9,7 @@
 struct edit {
     /* What becomes of a page: its new run list, NULL for unchanged.  An empty list drops the page.
      */
-    cte_status (*page)(struct edit *edit, const struct cte__page_ref *ref,
+    cte_status (*page)(struct edit *edit, const struct cte__span *page,
                        struct cte__run_list **list);
     const struct cte__snapshot *snapshot;
     bool same_version;
@@ -21,40 +21,40 @@ struct edit {
 };
 
 /* The runs of a page, also of one that is valid as a whole. */
-static const struct cte__run *runs_of(const struct edit *edit, const struct cte__page_ref *ref,
+static const struct cte__run *runs_of(const struct edit *edit, const struct cte__span *page,
                                       struct cte__run *whole, uint32_t *count)
 {
-    if (ref->state == CTE__PAGE_PARTIAL) {
-        const struct cte__runs *runs = cte__unit_at(edit->store, ref->runs);
+    if (page->state == CTE__PAGE_PARTIAL) {
+        const struct cte__runs *runs = cte__unit_at(edit->store, page->runs);
         *count = runs->count;
         return runs->run;
     }
-    *whole = cte__run_make(0, CTE__PAGE_BYTES, ref->state == CTE__PAGE_DIRTY);
+    *whole = cte__run_make(0, CTE__PAGE_BYTES, page->state == CTE__PAGE_DIRTY);
     *count = 1;
     return whole;
 }
 
 static cte_status apply_page(struct cte__change *change, struct edit *edit,
-                             const struct cte__page_ref *ref)
+                             const struct cte__span *page)
 {
     struct cte__run_list *list = NULL;
-    cte_status status = edit->page(edit, ref, &list);
-    if (status != CTE_OK || !list)
-        return status != CTE_OK ? status : cte__change_keep(change, ref, false);
+    cte_status status = edit->page(edit, page, &list);
+    if (status != CTE_OK)
+        return status;
+    if (!list)
+        return cte__change_keep(change, page);
     edit->changed = true;
     if (list->count == 0)
-        return cte__change_drop(change, ref);
-    struct cte__page_ref edited = *ref;
-    edited.state = cte__runs_page_state(list->run, list->count);
-    edited.run_list = edited.state == CTE__PAGE_PARTIAL ? list : NULL;
-    return cte__change_keep(change, &edited, true);
+        return cte__change_drop(change, page);
+    return cte__change_restate(change, page, cte__runs_page_state(list->run, list->count), list);
 }
 
-/* Applies an edit to every page of a blob and publishes the result, if anything changed. */
+/* Applies an edit to each page of a blob and publishes the result, if anything changed. */
 static cte_status apply(struct cte__store *store, const struct cte__blob_key *key,
                         struct edit *edit)
 {
     struct cte__change change;
+    bool removed = false;
     cte__store_sweep_if_wanted(store);
     cte_status status = cte__change_begin(&change, store, key);
     if (status != CTE_OK)
@@ -63,11 +63,13 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     edit->checksum = store->checksum;
     edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
                          edit->snapshot->version == change.version;
-    for (size_t i = 0; i < change.old_count && status == CTE_OK; i++)
-        status = apply_page(&change, edit, &change.old[i]);
-    bool removed = false;
+    for (size_t i = 0; i < change.old.count; i++)
+        for (uint32_t n = 0; n < change.old.spans[i].count && status == CTE_OK; n++) {
+            struct cte__span page = cte__span_part(&change.old.spans[i], n, 1);
+            status = apply_page(&change, edit, &page);
+        }
     if (status == CTE_OK && edit->changed) {
-        removed = change.count == 0;
+        removed = change.new.count == 0;
         if (removed)
             cte__change_remove(&change);
         else
@@ -80,17 +82,17 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     return status;
 }
 
-static cte_status trim_page(struct edit *edit, const struct cte__page_ref *ref,
+static cte_status trim_page(struct edit *edit, const struct cte__span *page,
                             struct cte__run_list **list)
 {
-    uint64_t page_start = cte__pages_to_bytes(ref->index);
+    uint64_t page_start = cte__pages_to_bytes(page->index);
     uint64_t start = cte__max(edit->start, page_start);
     uint64_t end = cte__min(edit->end, page_start + CTE__PAGE_BYTES);
     struct cte__run whole;
     uint32_t count;
     if (start >= end)
         return CTE_OK;
-    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    const struct cte__run *runs = runs_of(edit, page, &whole, &count);
     *list = cte__run_list_new(&edit->run_lists, count + 1);
     if (!*list)
         return -ENOMEM;
@@ -105,40 +107,29 @@ cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *
     return apply(store, key, &edit);
 }
 
-static const struct cte__page_ref *snapshot_page(const struct cte__snapshot *snapshot,
-                                                 uint64_t index)
-{
-    size_t low = 0, high = snapshot->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (snapshot->refs[middle].index < index)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low < snapshot->count && snapshot->refs[low].index == index ? &snapshot->refs[low]
-                                                                       : NULL;
-}
-
 /* True if the page holds the same bytes as in the snapshot: see merge_is_current() in put.c. */
-static bool same_page(const struct edit *edit, const struct cte__page_ref *ref)
+static bool same_page(const struct edit *edit, const struct cte__span *page)
 {
-    const struct cte__page_ref *before = snapshot_page(edit->snapshot, ref->index);
+    const struct cte__span_list *list = &edit->snapshot->list;
+    size_t i = cte__span_find(list, page->index);
+    if (i == list->count || list->spans[i].index > page->index)
+        return false;
     if (edit->same_version)
-        return before != NULL;
-    return edit->checksum && before && before->page == ref->page &&
-           before->checksum == ref->checksum && before->state == ref->state &&
-           cte__same_runs(edit->store, before, ref);
+        return true;
+    struct cte__span before =
+        cte__span_part(&list->spans[i], (uint32_t)(page->index - list->spans[i].index), 1);
+    return edit->checksum && before.page == page->page && before.state == page->state &&
+           before.checksums[0] == page->checksums[0] && cte__same_runs(edit->store, &before, page);
 }
 
-static cte_status clean_page(struct edit *edit, const struct cte__page_ref *ref,
+static cte_status clean_page(struct edit *edit, const struct cte__span *page,
                              struct cte__run_list **list)
 {
-    if (!same_page(edit, ref) || ref->state == CTE__PAGE_CLEAN)
+    if (!same_page(edit, page) || page->state == CTE__PAGE_CLEAN)
         return CTE_OK;
     struct cte__run whole;
     uint32_t count;
-    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    const struct cte__run *runs = runs_of(edit, page, &whole, &count);
     *list = cte__run_list_new(&edit->run_lists, count);
     if (!*list)
         return -ENOMEM;
@@ -157,12 +148,12 @@ cte_status cte__blob_mark_clean(struct cte__store *store, const struct cte__blob
     return apply(store, key, &edit);
 }
 
-static cte_status drop_clean_page(struct edit *edit, const struct cte__page_ref *ref,
+static cte_status drop_clean_page(struct edit *edit, const struct cte__span *page,
                                   struct cte__run_list **list)
 {
     struct cte__run whole;
     uint32_t count, clean = 0;
-    const struct cte__run *runs = runs_of(edit, ref, &whole, &count);
+    const struct cte__run *runs = runs_of(edit, page, &whole, &count);
     for (uint32_t i = 0; i < count; i++)
         clean += !cte__run_dirty(runs[i]);
     if (clean == 0)
@@ -188,8 +179,8 @@ cte_status cte__blob_remove(struct cte__store *store, const struct cte__blob_key
     cte_status status = cte__change_begin(&change, store, key);
     if (status != CTE_OK)
         return status;
-    for (size_t i = 0; i < change.old_count && status == CTE_OK; i++)
-        status = cte__change_drop(&change, &change.old[i]);
+    for (size_t i = 0; i < change.old.count && status == CTE_OK; i++)
+        status = cte__change_drop(&change, &change.old.spans[i]);
     if (status == CTE_OK && change.entry == 0)
         status = CTE_ERR_NOT_FOUND;
     if (status == CTE_OK)
@@ -198,14 +189,4 @@ cte_status cte__blob_remove(struct cte__store *store, const struct cte__blob_key
     if (status == CTE_OK)
         cte__tag_reap(store, cte__tag_at(store, key->tag), false);
     return status;
-}
-
-bool cte__page_ref_is_dirty(const struct cte__page_ref *ref)
-{
-    if (ref->state != CTE__PAGE_PARTIAL)
-        return ref->state == CTE__PAGE_DIRTY;
-    for (uint32_t i = 0; i < ref->run_list->count; i++)
-        if (cte__run_dirty(ref->run_list->run[i]))
-            return true;
-    return false;
 }

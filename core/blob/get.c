@@ -40,57 +40,85 @@ cte_status cte__piece_list_add(struct cte__piece_list *list, uint64_t offset, si
 /* Copies the runs of partial pages out of the store; the blob's shard is locked. */
 static cte_status copy_runs(const struct cte__store *store, struct cte__snapshot *snapshot)
 {
-    for (size_t i = 0; i < snapshot->count; i++) {
-        struct cte__page_ref *ref = &snapshot->refs[i];
-        if (ref->runs == 0)
+    for (size_t i = 0; i < snapshot->list.count; i++) {
+        struct cte__span *span = &snapshot->list.spans[i];
+        if (span->runs == 0)
             continue;
-        const struct cte__runs *runs = cte__unit_at(store, ref->runs);
+        const struct cte__runs *runs = cte__unit_at(store, span->runs);
         struct cte__run_list *list = cte__run_list_new(&snapshot->run_lists, runs->count);
         if (!list)
             return -ENOMEM;
         memcpy(list->run, runs->run, runs->count * sizeof runs->run[0]);
         list->count = runs->count;
-        ref->run_list = list;
+        span->run_list = list;
     }
     return CTE_OK;
 }
 
+/* The checksums of all spans stand one behind the other in the map. */
+static cte_status copy_spans(const struct cte__span_list *old, struct cte__snapshot *snapshot)
+{
+    size_t pages = 0;
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < old->count; i++)
+        pages += old->spans[i].count;
+    snapshot->checksums = malloc((pages + 1) * sizeof *snapshot->checksums);
+    if (!snapshot->checksums)
+        return -ENOMEM;
+    if (pages > 0)
+        memcpy(snapshot->checksums, old->spans[0].checksums, pages * sizeof *snapshot->checksums);
+    pages = 0;
+    for (size_t i = 0; i < old->count && status == CTE_OK; i++) {
+        struct cte__span span = old->spans[i];
+        span.checksums = snapshot->checksums + pages;
+        pages += span.count;
+        status = cte__span_list_add(&snapshot->list, &span);
+    }
+    return status;
+}
+
 cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot)
 {
-    *snapshot = (struct cte__snapshot){
-        .entry = change->entry,
-        .version = change->version,
-        .size_bytes = change->size_bytes,
-        .score = change->score,
-    };
-    if (change->old_count > 0) {
-        snapshot->refs = malloc(change->old_count * sizeof *snapshot->refs);
-        if (!snapshot->refs)
-            return -ENOMEM;
-        memcpy(snapshot->refs, change->old, change->old_count * sizeof *snapshot->refs);
-        snapshot->count = change->old_count;
-    }
-    cte_status status = copy_runs(change->store, snapshot);
+    snapshot->entry = change->entry;
+    snapshot->version = change->version;
+    snapshot->size_bytes = change->size_bytes;
+    snapshot->score = change->score;
+    snapshot->run_lists = NULL;
+    cte__span_list_init(&snapshot->list);
+    cte_status status = copy_spans(&change->old, snapshot);
+    if (status == CTE_OK)
+        status = copy_runs(change->store, snapshot);
     if (status != CTE_OK)
         cte__snapshot_free(snapshot);
     return status;
 }
 
-bool cte__same_runs(const struct cte__store *store, const struct cte__page_ref *snapshot_ref,
-                    const struct cte__page_ref *locked_ref)
+bool cte__same_runs(const struct cte__store *store, const struct cte__span *snapshot_span,
+                    const struct cte__span *locked_span)
 {
-    if (!snapshot_ref->run_list || locked_ref->runs == 0)
-        return !snapshot_ref->run_list && locked_ref->runs == 0;
-    const struct cte__runs *runs = cte__unit_at(store, locked_ref->runs);
-    return runs->count == snapshot_ref->run_list->count &&
-           memcmp(runs->run, snapshot_ref->run_list->run, runs->count * sizeof runs->run[0]) == 0;
+    if (!snapshot_span->run_list || locked_span->runs == 0)
+        return !snapshot_span->run_list && locked_span->runs == 0;
+    const struct cte__runs *runs = cte__unit_at(store, locked_span->runs);
+    return runs->count == snapshot_span->run_list->count &&
+           memcmp(runs->run, snapshot_span->run_list->run, runs->count * sizeof runs->run[0]) == 0;
+}
+
+void cte__snapshot_init(struct cte__snapshot *snapshot)
+{
+    snapshot->entry = 0;
+    snapshot->version = 0;
+    snapshot->size_bytes = 0;
+    snapshot->score = 0;
+    snapshot->checksums = NULL;
+    snapshot->run_lists = NULL;
+    cte__span_list_init(&snapshot->list);
 }
 
 cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_key *key,
                               struct cte__snapshot *snapshot)
 {
     struct cte__change change;
-    memset(snapshot, 0, sizeof *snapshot);
+    cte__snapshot_init(snapshot);
     cte_status status = cte__change_begin(&change, store, key);
     if (status != CTE_OK)
         return status;
@@ -101,9 +129,10 @@ cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_k
 
 void cte__snapshot_free(struct cte__snapshot *snapshot)
 {
-    free(snapshot->refs);
+    free(snapshot->checksums);
     cte__run_lists_free(snapshot->run_lists);
-    memset(snapshot, 0, sizeof *snapshot);
+    cte__span_list_free(&snapshot->list);
+    cte__snapshot_init(snapshot);
 }
 
 bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *key,
@@ -119,10 +148,10 @@ bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *
     return current;
 }
 
-static cte_status verify(struct cte__store *store, const struct cte__page_ref *ref,
+static cte_status verify(struct cte__store *store, const struct cte__span *span, uint32_t i,
                          const void *page)
 {
-    if (!store->checksum || cte__page_checksum(page, ref->index) == ref->checksum)
+    if (!store->checksum || cte__page_checksum(page, span->index + i) == span->checksums[i])
         return CTE_OK;
     return CTE_ERR_CHECKSUM;
 }
@@ -135,26 +164,26 @@ static cte_status miss(struct cte__piece_list *missing, uint64_t offset, size_t 
     return CTE_OK;
 }
 
-/* A part [start, end) of one page, by way of a bounce buffer. */
-static cte_status read_part(struct cte__store *store, const struct cte__page_ref *ref,
+/* Bytes [start, end) of page `i` of a span, by way of a bounce buffer. */
+static cte_status read_part(struct cte__store *store, const struct cte__span *span, uint32_t i,
                             uint32_t start, uint32_t end, char *base,
                             struct cte__piece_list *missing)
 {
     _Alignas(64) char bounce[CTE__PAGE_BYTES];
     struct iovec iov = {bounce, sizeof bounce};
-    cte_status status = cte__pages_io(store, false, ref->page, 0, &iov, 1, sizeof bounce);
+    cte_status status = cte__pages_io(store, false, span->page + i, 0, &iov, 1, sizeof bounce);
     if (status == CTE_OK)
-        status = verify(store, ref, bounce);
+        status = verify(store, span, i, bounce);
     if (status != CTE_OK)
         return status;
-    if (ref->state != CTE__PAGE_PARTIAL) {
+    if (span->state != CTE__PAGE_PARTIAL) {
         memcpy(base, bounce + start, end - start);
         return CTE_OK;
     }
-    uint64_t page_offset = cte__pages_to_bytes(ref->index);
+    uint64_t page_offset = cte__pages_to_bytes(span->index + i);
     uint32_t at = start;
-    for (uint32_t i = 0; i < ref->run_list->count && at < end && status == CTE_OK; i++) {
-        struct cte__run run = ref->run_list->run[i];
+    for (uint32_t r = 0; r < span->run_list->count && at < end && status == CTE_OK; r++) {
+        struct cte__run run = span->run_list->run[r];
         uint32_t from = (uint32_t)cte__max(run.start, at);
         uint32_t to = (uint32_t)cte__min(cte__run_end(run), end);
         if (from >= to)
@@ -167,82 +196,56 @@ static cte_status read_part(struct cte__store *store, const struct cte__page_ref
                             : status;
 }
 
-/* `count` whole pages, contiguous in the blob, in the target and in memory. */
-static cte_status read_whole(struct cte__store *store, const struct cte__page_ref *refs,
+/* `count` whole pages of a span, from its page `i` on. */
+static cte_status read_whole(struct cte__store *store, const struct cte__span *span, uint32_t i,
                              uint32_t count, char *base)
 {
     struct iovec iov = {base, cte__pages_to_bytes(count)};
-    cte_status status = cte__pages_io(store, false, refs[0].page, 0, &iov, 1, iov.iov_len);
-    for (uint32_t i = 0; i < count && status == CTE_OK; i++)
-        status = verify(store, &refs[i], base + cte__pages_to_bytes(i));
+    cte_status status = cte__pages_io(store, false, span->page + i, 0, &iov, 1, iov.iov_len);
+    for (uint32_t n = 0; n < count && status == CTE_OK; n++)
+        status = verify(store, span, i + n, base + cte__pages_to_bytes(n));
     return status;
 }
 
-static uint64_t arena_page_count(const struct cte__store *store, cte__page page)
+/* Reads [at, *stop) of a piece from a span that covers `at`; *stop is set to where it got. */
+static cte_status read_span(struct cte__store *store, const struct cte__span *span, uint64_t at,
+                            uint64_t end, char *base, uint64_t *stop,
+                            struct cte__piece_list *missing)
 {
-    return cte__bytes_to_pages(store->header->targets[cte__page_target(page)].arena_bytes);
-}
-
-/* How many of the pages from refs[0] on, all below page `end`, can be read in one go. */
-static uint32_t whole_run(const struct cte__store *store, const struct cte__page_ref *refs,
-                          size_t count, uint64_t end)
-{
-    uint64_t arena_pages = arena_page_count(store, refs[0].page);
-    uint32_t n = 0;
-    while (n < count && n < RUN_PAGES_MAX && refs[n].index == refs[0].index + n &&
-           refs[n].index < end && refs[n].page == refs[0].page + n &&
-           refs[n].state != CTE__PAGE_PARTIAL &&
-           cte__page_number(refs[n].page) / arena_pages ==
-               cte__page_number(refs[0].page) / arena_pages)
-        n++;
-    return n;
-}
-
-/* The first reference whose page ends after `offset`. */
-static size_t find_ref(const struct cte__snapshot *snapshot, uint64_t offset)
-{
-    uint64_t page = offset >> CTE__PAGE_SHIFT;
-    size_t low = 0, high = snapshot->count;
-    while (low < high) {
-        size_t middle = low + (high - low) / 2;
-        if (snapshot->refs[middle].index < page)
-            low = middle + 1;
-        else
-            high = middle;
+    uint32_t i = (uint32_t)((at >> CTE__PAGE_SHIFT) - span->index);
+    uint64_t page_start = cte__align_down(at, CTE__PAGE_BYTES);
+    uint64_t whole = at == page_start && span->state != CTE__PAGE_PARTIAL
+                         ? cte__min((end >> CTE__PAGE_SHIFT) - (at >> CTE__PAGE_SHIFT),
+                                    cte__min(span->count - i, RUN_PAGES_MAX))
+                         : 0;
+    if (whole > 0) {
+        *stop = at + cte__pages_to_bytes(whole);
+        return read_whole(store, span, i, (uint32_t)whole, base);
     }
-    return low;
+    *stop = cte__min(page_start + CTE__PAGE_BYTES, end);
+    return read_part(store, span, i, (uint32_t)(at - page_start), (uint32_t)(*stop - page_start),
+                     base, missing);
 }
 
 static cte_status read_piece(struct cte__store *store, const struct cte__snapshot *snapshot,
                              const struct cte__piece *piece, struct cte__piece_list *missing)
 {
+    const struct cte__span_list *list = &snapshot->list;
     uint64_t at = piece->offset, end = piece->offset + piece->length;
+    size_t i = cte__span_find(list, at >> CTE__PAGE_SHIFT);
     cte_status status = CTE_OK;
-    for (size_t i = find_ref(snapshot, at); at < end && status == CTE_OK;) {
+    while (at < end && status == CTE_OK) {
         char *base = piece->base + (at - piece->offset);
-        uint64_t page_start =
-            i < snapshot->count ? cte__pages_to_bytes(snapshot->refs[i].index) : UINT64_MAX;
-        if (page_start > at) {
-            uint64_t stop = cte__min(page_start, end);
+        const struct cte__span *span = i < list->count ? &list->spans[i] : NULL;
+        uint64_t start = span ? cte__pages_to_bytes(span->index) : UINT64_MAX, stop;
+        if (start > at) {
+            stop = cte__min(start, end);
             status = miss(missing, at, stop - at, base);
-            at = stop;
-            continue;
-        }
-        const struct cte__page_ref *ref = &snapshot->refs[i];
-        uint32_t whole = at % CTE__PAGE_BYTES == 0
-                             ? whole_run(store, ref, snapshot->count - i, end >> CTE__PAGE_SHIFT)
-                             : 0;
-        if (whole > 0) {
-            status = read_whole(store, ref, whole, base);
-            at += cte__pages_to_bytes(whole);
-            i += whole;
         } else {
-            uint64_t stop = cte__min(page_start + CTE__PAGE_BYTES, end);
-            status = read_part(store, ref, (uint32_t)(at - page_start),
-                               (uint32_t)(stop - page_start), base, missing);
-            at = stop;
-            i++;
+            status = read_span(store, span, at, end, base, &stop, missing);
+            i += stop >= start + cte__pages_to_bytes(span->count);
         }
+        at = stop;
     }
     return status;
 }

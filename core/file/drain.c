@@ -24,41 +24,41 @@ struct drain {
     cte_status first_error;
 };
 
-/* Reads [start, end) of a chunk as the snapshot has it, and writes it to the real file. */
+/* Reads a range of a chunk as the snapshot has it, and writes it to the real file. */
 static cte_status drain_range(struct drain *drain, const struct cte__snapshot *snapshot,
-                              uint64_t chunk, uint64_t start, uint64_t end)
+                              uint64_t chunk, const struct cte__piece *range)
 {
-    struct cte__piece piece = {start, end - start, drain->buffer};
     struct cte__piece_list missing = {0};
-    cte_status status = cte__snapshot_read(drain->store, snapshot, &piece, 1, &missing);
+    cte_status status = cte__snapshot_read(drain->store, snapshot, range, 1, &missing);
     if (status == CTE_OK && missing.count > 0)
         status = CTE_ERR_STORE_CORRUPT;
     free(missing.pieces);
     if (status == CTE_OK)
-        status = cte__fd_write_all(drain->fd, drain->buffer, end - start,
-                                   chunk * drain->record->chunk_bytes + start);
+        status = cte__fd_write_all(drain->fd, range->base, range->length,
+                                   chunk * drain->record->chunk_bytes + range->offset);
     if (status == CTE_OK)
-        drain->bytes += end - start;
+        drain->bytes += range->length;
     return status;
 }
 
-/* The dirty byte ranges of a chunk, joined where they touch. */
-static cte_status dirty_ranges(const struct cte__snapshot *snapshot, struct cte__piece_list *ranges)
+/* The dirty byte ranges of a chunk, joined where they touch; each has its place in the buffer. */
+static cte_status dirty_ranges(const struct drain *drain, const struct cte__snapshot *snapshot,
+                               struct cte__piece_list *ranges)
 {
     cte_status status = CTE_OK;
-    for (size_t i = 0; i < snapshot->count && status == CTE_OK; i++) {
-        const struct cte__page_ref *ref = &snapshot->refs[i];
-        uint64_t page_start = cte__pages_to_bytes(ref->index);
-        if (ref->state == CTE__PAGE_DIRTY)
-            status =
-                cte__piece_list_add(ranges, page_start, CTE__PAGE_BYTES, (char *)NULL + page_start);
-        if (ref->state != CTE__PAGE_PARTIAL)
+    for (size_t i = 0; i < snapshot->list.count && status == CTE_OK; i++) {
+        const struct cte__span *span = &snapshot->list.spans[i];
+        uint64_t start = cte__pages_to_bytes(span->index);
+        if (span->state == CTE__PAGE_DIRTY)
+            status = cte__piece_list_add(ranges, start, cte__pages_to_bytes(span->count),
+                                         drain->buffer + start);
+        if (span->state != CTE__PAGE_PARTIAL)
             continue;
-        for (uint32_t r = 0; r < ref->run_list->count && status == CTE_OK; r++) {
-            struct cte__run run = ref->run_list->run[r];
+        for (uint32_t r = 0; r < span->run_list->count && status == CTE_OK; r++) {
+            struct cte__run run = span->run_list->run[r];
             if (cte__run_dirty(run))
-                status = cte__piece_list_add(ranges, page_start + run.start, cte__run_length(run),
-                                             (char *)NULL + page_start + run.start);
+                status = cte__piece_list_add(ranges, start + run.start, cte__run_length(run),
+                                             drain->buffer + start + run.start);
         }
     }
     return status;
@@ -72,10 +72,9 @@ static cte_status drain_chunk(struct drain *drain, uint64_t chunk)
     cte_status status = cte__blob_snapshot(drain->store, &key, &snapshot);
     if (status != CTE_OK)
         return status;
-    status = dirty_ranges(&snapshot, &ranges);
+    status = dirty_ranges(drain, &snapshot, &ranges);
     for (size_t i = 0; i < ranges.count && status == CTE_OK; i++)
-        status = drain_range(drain, &snapshot, chunk, ranges.pieces[i].offset,
-                             ranges.pieces[i].offset + ranges.pieces[i].length);
+        status = drain_range(drain, &snapshot, chunk, &ranges.pieces[i]);
     if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(drain->store, &key, &snapshot))
         status = -EAGAIN;
     if (status == CTE_OK && ranges.count > 0)

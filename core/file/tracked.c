@@ -82,8 +82,8 @@ static bool chunk_is_dirty(struct cte__store *store, cte__unit tag, const uint64
     bool dirty = false;
     if (cte__blob_snapshot(store, &key, &snapshot) != CTE_OK)
         return true;
-    for (size_t i = 0; i < snapshot.count && !dirty; i++)
-        dirty = cte__page_ref_is_dirty(&snapshot.refs[i]);
+    for (size_t i = 0; i < snapshot.list.count && !dirty; i++)
+        dirty = cte__span_is_dirty(&snapshot.list.spans[i]);
     cte__snapshot_free(&snapshot);
     return dirty;
 }
@@ -243,16 +243,26 @@ static uint64_t born_ns(int fd)
     return (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
 }
 
-static bool only_opener(const struct cte__file_state *file, uint16_t owner)
+/* True if no process but `owner` has found the state set up. */
+static bool is_first(const struct cte__file_state *file, uint16_t owner)
 {
     for (uint32_t i = 0; i < CTE__SLOTS_MAX / 64; i++) {
-        uint64_t others = atomic_load(&file->openers[i]);
+        uint64_t others = atomic_load(&file->joined[i]);
         if (i == (uint32_t)(owner - 1) / 64)
             others &= ~(UINT64_C(1) << ((owner - 1) % 64));
         if (others != 0)
             return false;
     }
     return true;
+}
+
+static void set_joined(struct cte__file_state *file, uint16_t owner, bool joined)
+{
+    uint64_t bit = UINT64_C(1) << ((owner - 1) % 64);
+    if (joined)
+        atomic_fetch_or(&file->joined[(owner - 1) / 64], bit);
+    else
+        atomic_fetch_and(&file->joined[(owner - 1) / 64], ~bit);
 }
 
 /* The node's first opener sets the state from the real file, unless data that is not drained yet
@@ -332,13 +342,17 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         cte__tracked_lock(store, *tag, fd);
         if (record->chunk_bytes == 0)
             record->chunk_bytes = client->config->chunk_bytes;
-        if (!find_open(client, *tag) && only_opener(&record->file, self))
+        if (!find_open(client, *tag) && is_first(&record->file, self))
             status = first_open(store, *tag, fd, &st, mode, drain);
+        if (status == CTE_OK)
+            set_joined(&record->file, self, true);
         cte__tracked_unlock(store, *tag);
         if (status == CTE_OK)
             status = note_open(client, *tag, self);
-        if (status != CTE_OK && !find_open(client, *tag))
-            cte__file_opener_set(&record->file, self, false);
+        if (status != CTE_OK && !find_open(client, *tag)) {
+            set_joined(&record->file, self, false);
+            cte__file_leave(store, *tag, self);
+        }
     }
     pthread_mutex_unlock(&client->lock);
     return status;
@@ -351,19 +365,19 @@ static void leave(cte_client *client, const struct cte__open_file *open)
     cte__unit tag = open->tag;
     struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     cte__tracked_lock(store, tag, -1);
-    cte__file_opener_set(file, open->owner, false);
-    bool last = !cte__file_has_openers(file);
+    bool last = is_first(file, open->owner);
+    set_joined(file, open->owner, false);
     bool forget =
         last && (file->mode == CTE_FILE_MODE_SCRATCH || !cte__tracked_is_dirty(store, tag));
-    /* A process that opens the file right now waits for the lock, then takes the size anew. */
-    if (forget && remove_chunks(store, tag) != CTE_OK)
-        forget = false;
+    /* A process that opens the file right now waits for the lock, then sets the state up anew. */
+    cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
+    if (removed != CTE_OK)
+        cte__log_warn("%s: clean data stays in the store: %s", cte__tag_at(store, tag)->path,
+                      cte_status_string(removed));
     cte__tracked_unlock(store, tag);
-    if (forget) {
-        cte_status status = cte__tag_remove(store, tag);
-        if (status != CTE_OK && status != -EBUSY)
-            cte__log_warn("a file's record stays in the store: %s", cte_status_string(status));
-    }
+    cte_status status = cte__file_leave(store, tag, open->owner);
+    if (status != CTE_OK)
+        cte__log_warn("a file's record stays in the store: %s", cte_status_string(status));
 }
 
 void cte__tracked_close(cte_client *client, cte__unit tag)

@@ -362,26 +362,30 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
     return status;
 }
 
-cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit)
+cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner)
 {
     struct cte__tag_record *tag = cte__tag_at(store, tag_unit);
-    uint64_t hash = entry_hash(cte__entry_at(store, tag->entry));
     struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
+    uint64_t bytes = cte__tag_record_bytes(tag->path_bytes);
+    uint64_t hash = entry_hash(cte__entry_at(store, tag->entry));
     if (cte__store_self(store) == 0)
         return -EUSERS;
-    cte__tag_reap(store, tag, true);
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    if (cte__file_has_openers(&tag->file)) {
-        cte__shard_unlock(shard);
-        return -EBUSY;
+    /* From here on the record lives only as long as the shard is locked. */
+    cte__file_opener_set(&tag->file, owner, false);
+    bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->entry_count) == 0;
+    if (remove) {
+        cte__tag_reap(store, tag, true);
+        cte__units_own(store, cte__store_self(store), tag_unit, bytes);
+        /* With the list locked: who visits the tags sees a live name with its record, or neither.
+         */
+        lock_tag(root);
+        cte__index_remove(store, shard, hash, tag->entry);
+        cte__units_free(store, tag_unit, bytes);
+        cte__mutex_unlock(&root->lock);
     }
-    cte__units_own(store, cte__store_self(store), tag_unit, cte__tag_record_bytes(tag->path_bytes));
-    /* With the list locked: who visits the tags sees a live name with its record, or neither. */
-    lock_tag(root);
-    cte__index_remove(store, shard, hash, tag->entry);
-    cte__units_free(store, tag_unit, cte__tag_record_bytes(tag->path_bytes));
-    cte__mutex_unlock(&root->lock);
     cte__shard_unlock(shard);
-    cte__tag_reap(store, root, false);
+    if (remove)
+        cte__tag_reap(store, root, false);
     return CTE_OK;
 }

@@ -172,7 +172,9 @@ struct cte__file_state {
     struct cte__mutex
         lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate */
     _Atomic uint64_t size_bytes;
-    _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot */
+    _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot: keeps the record alive */
+    _Atomic uint64_t joined[CTE__SLOTS_MAX / 64];  /* openers that found the state set up; changes
+                                                    * with `lock` held, or when a process is dead */
     _Atomic uint64_t writes;                       /* grows with every write: idle detection */
     _Atomic uint32_t drain_error;                  /* last failure, positive errno; 0: none */
     uint32_t mode;                                 /* enum cte_file_mode */

@@ -12,6 +12,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/util.h"
 #include "config/config.h"
 #include "placement/placement.h"
 #include "store/arena.h"
@@ -104,6 +105,14 @@ cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float scor
 void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
 void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count);
 
+/* True if two pages lie in one arena: only then may one extent hold them.  Arenas are powers of
+ * two. */
+static inline bool cte__same_arena(const struct cte__store *store, cte__page a, cte__page b)
+{
+    uint64_t pages = store->header->targets[cte__page_target(a)].arena_bytes >> CTE__PAGE_SHIFT;
+    return ((a ^ b) & ~(pages - 1)) == 0;
+}
+
 /* Moves bytes between memory and consecutive pages (any byte range inside them when reading). */
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes);
@@ -184,9 +193,9 @@ struct cte__tag_key {
 cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *key, bool create,
                          uint16_t opener, cte__unit *tag_unit, bool *created);
 
-/* Removes a tag or file whose blobs are all gone, with its record; -EBUSY while a process has the
- * file open. */
-cte_status cte__tag_remove(struct cte__store *store, cte__unit tag_unit);
+/* Takes back what cte__tag_find() noted of an opener.  The last one removes the record if no chunk
+ * is left: the caller must not touch it afterwards. */
+cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner);
 
 /* A tag made by a user: its record and the id that tells it from later uses of the record. */
 struct cte__user_tag {

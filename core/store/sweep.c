@@ -125,8 +125,10 @@ static void mark_record(struct marks *marks, cte__unit unit)
     struct cte__tag_record *tag = cte__tag_at(marks->store, unit);
     mark_units(marks, unit, cte__tag_record_bytes(tag->path_bytes));
     mark_list(marks, tag);
-    for (int i = 0; i < CTE__SLOTS_MAX / 64; i++)
+    for (int i = 0; i < CTE__SLOTS_MAX / 64; i++) {
+        atomic_fetch_and(&tag->file.joined[i], ~marks->dead_slots[i]);
         atomic_fetch_and(&tag->file.openers[i], ~marks->dead_slots[i]);
+    }
 }
 
 static void mark_entry(struct marks *marks, const struct cte__entry *entry)
