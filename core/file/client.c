@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "blob/tag.h"
 #include "file/tracked.h"
 
 enum { ERROR_BYTES = 1024 };
@@ -91,6 +92,14 @@ cte_status cte_client_default_close(void)
     process.failure = CTE_OK;
     pthread_mutex_unlock(&process.lock);
     return cte_client_close(client);
+}
+
+cte_status cte__client_store(cte_client *client, struct cte__store **store)
+{
+    cte_status status = client ? CTE_OK : cte_client_default(&client);
+    if (status == CTE_OK)
+        *store = client->store;
+    return status;
 }
 
 static int compare_scores(const void *a, const void *b)

@@ -1,0 +1,224 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "blob/tag.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- names ---------------------------------------------------------------------------------- */
+
+cte_status cte__name_check(const char *name)
+{
+    if (!name || !name[0])
+        return -EINVAL;
+    return strnlen(name, CTE_BLOB_NAME_MAX + 1) > CTE_BLOB_NAME_MAX ? -ENAMETOOLONG : CTE_OK;
+}
+
+cte_status cte__name_list_add(struct cte__name_list *list, const char *name, uint32_t name_bytes)
+{
+    size_t wanted = list->bytes + name_bytes + 1;
+    if (wanted > list->capacity) {
+        size_t capacity = wanted > list->capacity * 2 ? wanted + 4096 : list->capacity * 2;
+        char *larger = realloc(list->text, capacity);
+        if (!larger)
+            return -ENOMEM;
+        list->text = larger;
+        list->capacity = capacity;
+    }
+    memcpy(list->text + list->bytes, name, name_bytes);
+    list->text[list->bytes + name_bytes] = 0;
+    list->bytes = wanted;
+    list->count++;
+    return CTE_OK;
+}
+
+static cte_status visit_names(const struct cte__name_list *list, cte_name_visitor visit,
+                              void *context)
+{
+    cte_status status = CTE_OK;
+    for (size_t at = 0; at < list->bytes && status == CTE_OK; at += strlen(list->text + at) + 1)
+        status = visit(context, list->text + at);
+    return status;
+}
+
+struct listing {
+    const struct cte__store *store;
+    uint64_t tag_id;
+    struct cte__name_list *list;
+};
+
+static cte_status add_blob(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    struct listing *listing = context;
+    (void)unit;
+    return entry->tag_id == listing->tag_id
+               ? cte__name_list_add(listing->list, entry->name, entry->name_bytes)
+               : CTE_OK;
+}
+
+/* A name may belong to a tag that is being deleted; then it is none. */
+static cte_status add_tag(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    struct listing *listing = context;
+    (void)unit;
+    if (entry->type != CTE__ENTRY_TAG)
+        return CTE_OK;
+    if (atomic_load(&cte__tag_at(listing->store, atomic_load(&entry->map))->dead))
+        return CTE_OK;
+    return cte__name_list_add(listing->list, entry->name, entry->name_bytes);
+}
+
+/* ---- tags ----------------------------------------------------------------------------------- */
+
+struct cte__blob_key cte__user_blob_key(const struct cte__user_tag *tag, const char *name)
+{
+    return (struct cte__blob_key){.tag = tag->unit,
+                                  .type = CTE__ENTRY_BLOB,
+                                  .name = name,
+                                  .name_bytes = (uint32_t)strlen(name),
+                                  .tag_id = tag->id};
+}
+
+/* Names of the blobs that stand on the tag's list, whether it lives or not. */
+static cte_status list_blobs(struct cte__store *store, const struct cte__user_tag *tag,
+                             struct cte__name_list *list)
+{
+    struct listing listing = {store, tag->id, list};
+    return cte__tag_each(store, cte__tag_at(store, tag->unit), add_blob, &listing);
+}
+
+/* Completes what burying the tag began; several may be at it.  When nobody can put blobs in any
+ * more, those that are there are all there ever will be. */
+static cte_status finish_delete(struct cte__store *store, const char *name,
+                                const struct cte__user_tag *tag)
+{
+    struct cte__name_list list = {0};
+    cte__shards_pass(store);
+    cte_status status = list_blobs(store, tag, &list);
+    for (size_t at = 0; at < list.bytes && status == CTE_OK; at += strlen(list.text + at) + 1) {
+        struct cte__blob_key key = cte__user_blob_key(tag, list.text + at);
+        key.dying = true;
+        status = cte__blob_remove(store, &key);
+        if (status == CTE_ERR_NOT_FOUND)
+            status = CTE_OK;
+    }
+    free(list.text);
+    if (status == CTE_OK)
+        cte__user_tag_forget(store, name, (uint32_t)strlen(name), tag);
+    return status;
+}
+
+cte_status cte__user_tag_open(struct cte__store *store, const char *name,
+                              enum cte__user_tag_find how, struct cte__user_tag *tag)
+{
+    cte_status status = cte__name_check(name);
+    cte__store_sweep_if_wanted(store);
+    while (status == CTE_OK) {
+        status = cte__user_tag_find(store, name, (uint32_t)strlen(name), how, tag);
+        if (status != CTE_OK || !tag->dead || how == CTE__USER_TAG_BURY)
+            break;
+        status = finish_delete(store, name, tag);
+    }
+    return status;
+}
+
+cte_status cte__user_tag_blobs(struct cte__store *store, const struct cte__user_tag *tag,
+                               struct cte__name_list *list)
+{
+    cte_status status = list_blobs(store, tag, list);
+    if (status == CTE_OK && !cte__user_tag_lives(cte__tag_at(store, tag->unit), tag->id))
+        status = CTE_ERR_NOT_FOUND;
+    return status;
+}
+
+cte_status cte_tag_open(cte_client *client, const char *name, bool create, cte_tag **out)
+{
+    if (!out)
+        return -EINVAL;
+    cte_tag *tag = calloc(1, sizeof *tag);
+    if (!tag)
+        return -ENOMEM;
+    cte_status status = cte__name_check(name);
+    if (status == CTE_OK)
+        status = cte__client_store(client, &tag->store);
+    if (status == CTE_OK)
+        status = cte__user_tag_open(tag->store, name,
+                                    create ? CTE__USER_TAG_CREATE : CTE__USER_TAG_OPEN, &tag->tag);
+    if (status == CTE_OK)
+        *out = tag;
+    else
+        free(tag);
+    return status;
+}
+
+void cte_tag_close(cte_tag *tag)
+{
+    free(tag);
+}
+
+cte_tag_id cte_tag_get_id(const cte_tag *tag)
+{
+    return (cte_tag_id){(uint32_t)(tag->tag.id >> 32), (uint32_t)tag->tag.id};
+}
+
+cte_status cte_tag_size(cte_tag *tag, uint64_t *size_bytes)
+{
+    struct cte__name_list list = {0};
+    if (!tag || !size_bytes)
+        return -EINVAL;
+    uint64_t total = 0;
+    cte_status status = cte__user_tag_blobs(tag->store, &tag->tag, &list);
+    for (size_t at = 0; at < list.bytes && status == CTE_OK; at += strlen(list.text + at) + 1) {
+        struct cte__blob_key key = cte__user_blob_key(&tag->tag, list.text + at);
+        cte_blob_info info;
+        status = cte__user_blob_info(tag->store, &key, &info);
+        if (status == CTE_OK)
+            total += info.size_bytes;
+        else if (status == CTE_ERR_NOT_FOUND)
+            status = CTE_OK; /* deleted meanwhile */
+    }
+    free(list.text);
+    *size_bytes = total;
+    return status;
+}
+
+cte_status cte_tag_list(cte_tag *tag, cte_name_visitor visit, void *context)
+{
+    struct cte__name_list list = {0};
+    if (!tag || !visit)
+        return -EINVAL;
+    cte_status status = cte__user_tag_blobs(tag->store, &tag->tag, &list);
+    if (status == CTE_OK)
+        status = visit_names(&list, visit, context);
+    free(list.text);
+    return status;
+}
+
+cte_status cte_tag_delete(cte_client *client, const char *name)
+{
+    struct cte__store *store;
+    struct cte__user_tag tag;
+    cte_status status = cte__name_check(name);
+    if (status == CTE_OK)
+        status = cte__client_store(client, &store);
+    if (status == CTE_OK)
+        status = cte__user_tag_open(store, name, CTE__USER_TAG_BURY, &tag);
+    return status == CTE_OK ? finish_delete(store, name, &tag) : status;
+}
+
+cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *context)
+{
+    struct cte__name_list list = {0};
+    struct cte__store *store;
+    if (!visit)
+        return -EINVAL;
+    cte_status status = cte__client_store(client, &store);
+    if (status != CTE_OK)
+        return status;
+    struct listing listing = {.store = store, .list = &list};
+    status = cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_tag, &listing);
+    if (status == CTE_OK)
+        status = visit_names(&list, visit, context);
+    free(list.text);
+    return status;
+}

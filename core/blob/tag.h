@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Tags of users, below their handles. */
+#ifndef CTE_CORE_BLOB_TAG_H
+#define CTE_CORE_BLOB_TAG_H
+
+#include <cte/blob.h>
+
+#include "blob/blob.h"
+
+struct cte_tag {
+    struct cte__store *store;
+    struct cte__user_tag tag;
+};
+
+/* The store of a client; NULL: of the process-wide client, opened if needed.  core/file, which owns
+ * clients, defines it. */
+cte_status cte__client_store(cte_client *client, struct cte__store **store);
+
+/* 1 to CTE_BLOB_NAME_MAX bytes. */
+cte_status cte__name_check(const char *name);
+
+/* A growing list of names, one behind the other with their zeros. */
+struct cte__name_list {
+    char *text;
+    size_t bytes, capacity, count;
+};
+
+cte_status cte__name_list_add(struct cte__name_list *list, const char *name, uint32_t name_bytes);
+
+/* The key of a blob of an opened tag; `name` must stay where it is while the key is used. */
+struct cte__blob_key cte__user_blob_key(const struct cte__user_tag *tag, const char *name);
+
+/* Finds, makes or (BURY) shuts a tag; one that somebody died deleting is deleted before. */
+cte_status cte__user_tag_open(struct cte__store *store, const char *name,
+                              enum cte__user_tag_find how, struct cte__user_tag *tag);
+
+/* Names of the blobs that a tag has; CTE_ERR_NOT_FOUND if the tag is gone. */
+cte_status cte__user_tag_blobs(struct cte__store *store, const struct cte__user_tag *tag,
+                               struct cte__name_list *list);
+
+cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_key *key,
+                               cte_blob_info *info);
+
+#endif

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Blobs of user tags: checks what callers ask for, then leaves it to the engine. */
+#include <errno.h>
+#include <string.h>
+
+#include "blob/change.h"
+#include "blob/tag.h"
+
+static cte_status blob_key(const cte_tag *tag, const char *name, struct cte__blob_key *key)
+{
+    cte_status status = tag ? cte__name_check(name) : -EINVAL;
+    if (status == CTE_OK)
+        *key = cte__user_blob_key(&tag->tag, name);
+    return status;
+}
+
+/* Pages of a blob are numbered in 32 bits. */
+#define BLOB_BYTES_MAX (UINT64_C(1) << (32 + CTE__PAGE_SHIFT))
+
+static cte_status check_put(uint64_t offset, const void *data, size_t size, float score,
+                            uint32_t flags)
+{
+    /* Written so that a NaN fails. */
+    if (!(score >= 0.0f && score <= 1.0f) || (flags & ~(uint32_t)CTE_BLOB_REPLACE) != 0 ||
+        (size > 0 && !data))
+        return -EINVAL;
+    return offset > BLOB_BYTES_MAX || size > BLOB_BYTES_MAX - offset ? -EFBIG : CTE_OK;
+}
+
+/* Makes an empty blob unless there is one. */
+static cte_status make_empty(struct cte__store *store, const struct cte__blob_key *key, float score)
+{
+    struct cte__change change;
+    cte__store_sweep_if_wanted(store);
+    cte_status status = cte__change_begin(&change, store, key);
+    if (status != CTE_OK)
+        return status;
+    if (change.entry == 0) {
+        change.score = score;
+        status = cte__change_commit(&change);
+    }
+    cte__change_end(&change);
+    return status;
+}
+
+cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
+                        size_t size, float score, uint32_t flags)
+{
+    struct cte__blob_key key;
+    cte_status status = blob_key(tag, name, &key);
+    if (status == CTE_OK)
+        status = check_put(offset, data, size, score, flags);
+    if (status != CTE_OK)
+        return status;
+    bool replace = flags & CTE_BLOB_REPLACE;
+    if (size == 0)
+        return replace ? cte__blob_put(tag->store, &key, NULL, 0, score, true)
+                       : make_empty(tag->store, &key, score);
+    struct cte__piece piece = {offset, size, (char *)data};
+    return cte__blob_put(tag->store, &key, &piece, 1, score, replace);
+}
+
+/* Reads what lies below `end`; *size_bytes receives the blob's size in the state that was read. */
+static cte_status read_below(struct cte__store *store, const struct cte__blob_key *key,
+                             uint64_t offset, uint64_t end, void *buffer, uint64_t *size_bytes)
+{
+    struct cte__piece piece = {offset, end > offset ? (size_t)(end - offset) : 0, buffer};
+    return cte__blob_get(store, key, &piece, 1, NULL, size_bytes);
+}
+
+cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
+                        size_t *bytes_read)
+{
+    struct cte__blob_key key;
+    cte_blob_info info = {0};
+    uint64_t limit = size > UINT64_MAX - offset ? UINT64_MAX : offset + size, end = 0;
+    if (bytes_read)
+        *bytes_read = 0;
+    cte_status status = blob_key(tag, name, &key);
+    if (status == CTE_OK && size > 0 && !buffer)
+        status = -EINVAL;
+    if (status == CTE_OK)
+        status = cte__user_blob_info(tag->store, &key, &info);
+    /* Not more is read than there is, so that a large buffer costs nothing.  A blob that grew
+     * meanwhile is read once more. */
+    while (status == CTE_OK) {
+        end = cte__min(limit, info.size_bytes);
+        status = read_below(tag->store, &key, offset, end, buffer, &info.size_bytes);
+        if (cte__min(limit, info.size_bytes) <= end)
+            break;
+    }
+    if (status != CTE_OK)
+        return status;
+    end = cte__min(limit, info.size_bytes);
+    size_t there = end > offset ? (size_t)(end - offset) : 0;
+    if (!bytes_read)
+        return there == size ? CTE_OK : -ENODATA;
+    *bytes_read = there;
+    return CTE_OK;
+}
+
+cte_status cte_blob_delete(cte_tag *tag, const char *name)
+{
+    struct cte__blob_key key;
+    cte_status status = blob_key(tag, name, &key);
+    if (status != CTE_OK)
+        return status;
+    cte__store_sweep_if_wanted(tag->store);
+    return cte__blob_remove(tag->store, &key);
+}
+
+cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_key *key,
+                               cte_blob_info *info)
+{
+    uint64_t hash = cte__name_hash(key->tag_id, key->name, key->name_bytes);
+    cte_status status = CTE_ERR_NOT_FOUND;
+    struct cte__shard *shard = cte__shard_lock(store, hash);
+    cte__unit unit =
+        cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)
+            ? cte__index_find(store, shard, hash, key->tag_id, key->name, key->name_bytes)
+            : 0;
+    if (unit != 0) {
+        const struct cte__entry *entry = cte__entry_at(store, unit);
+        cte__unit map = atomic_load(&entry->map);
+        *info = (cte_blob_info){
+            .size_bytes =
+                map != 0 ? ((const struct cte__map *)cte__unit_at(store, map))->size_bytes : 0,
+            .score = entry->score,
+            .modified_ns = entry->modified_ns,
+            .read_ns = entry->read_ns,
+        };
+        status = CTE_OK;
+    }
+    cte__shard_unlock(shard);
+    return status;
+}
+
+cte_status cte_blob_get_info(cte_tag *tag, const char *name, cte_blob_info *info)
+{
+    struct cte__blob_key key;
+    cte_status status = info ? blob_key(tag, name, &key) : -EINVAL;
+    return status == CTE_OK ? cte__user_blob_info(tag->store, &key, info) : status;
+}
+
+cte_status cte_blob_size(cte_tag *tag, const char *name, uint64_t *size_bytes)
+{
+    cte_blob_info info;
+    cte_status status = size_bytes ? cte_blob_get_info(tag, name, &info) : -EINVAL;
+    if (status == CTE_OK)
+        *size_bytes = info.size_bytes;
+    return status;
+}
+
+cte_status cte_blob_score(cte_tag *tag, const char *name, float *score)
+{
+    cte_blob_info info;
+    cte_status status = score ? cte_blob_get_info(tag, name, &info) : -EINVAL;
+    if (status == CTE_OK)
+        *score = info.score;
+    return status;
+}
