@@ -158,6 +158,9 @@ void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
 /* True if all processes of MPI_COMM_WORLD are on this node; else says so once. */
 bool cte__mpi_world_is_one_node(void);
 
+/* NULL if there is no store. */
+cte_client *cte__mpi_client(void);
+
 /* --- open.c --- */
 cte_status cte__mpi_release(struct cte__mpi_file *file);
 

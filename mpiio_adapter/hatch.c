@@ -22,7 +22,7 @@ static cte_status drain_all(struct cte__mpi_file *file)
         return cte_file_drain(file->file);
     options.mode = file->mode;
     options.drain = CTE_FILE_DRAIN_NEVER;
-    cte_status status = cte_file_open(NULL, file->path, O_RDWR, 0, &options, &writer);
+    cte_status status = cte_file_open(cte__mpi_client(), file->path, O_RDWR, 0, &options, &writer);
     if (status == -EACCES || status == -EROFS)
         return CTE_OK;
     if (status != CTE_OK)

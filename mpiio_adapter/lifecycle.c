@@ -9,9 +9,55 @@
  */
 #include "adapter.h"
 
+#include <stdlib.h>
+
 enum world { WORLD_UNKNOWN, WORLD_ONE_NODE, WORLD_MANY_NODES };
 
 static atomic_int world = WORLD_UNKNOWN;
+
+/*
+ * The adapter's own attachment to the store.  The process-wide client is not used, since closing
+ * that at the end of MPI would take the store from files that others still have open.
+ */
+static struct {
+    pthread_mutex_t lock;
+    cte_client *client;
+    bool failed; /* said once, not tried again for each file */
+    bool exits;
+} store = {.lock = PTHREAD_MUTEX_INITIALIZER};
+
+static cte_status close_client(void)
+{
+    pthread_mutex_lock(&store.lock);
+    cte_client *client = store.client;
+    store.client = NULL;
+    store.failed = false;
+    pthread_mutex_unlock(&store.lock);
+    return cte_client_close(client);
+}
+
+/* A program that leaves without MPI_Finalize.  Files left open keep their store: their handles may
+ * still be closed by somebody's exit handler. */
+static void at_exit(void)
+{
+    cte_status status = CTE_OK;
+    if (atomic_load(&cte__mpi_tracked_count) == 0)
+        status = close_client();
+    if (status != CTE_OK)
+        cte__mpi_message(CTE__MPI_ERROR, "at exit: %s", cte_status_string(status));
+}
+
+cte_client *cte__mpi_client(void)
+{
+    pthread_mutex_lock(&store.lock);
+    if (!store.client && !store.failed)
+        store.failed = cte_client_open(NULL, &store.client) != CTE_OK;
+    if (store.client && !store.exits)
+        store.exits = atexit(at_exit) == 0;
+    cte_client *client = store.client;
+    pthread_mutex_unlock(&store.lock);
+    return client;
+}
 
 static int at_finalize(MPI_Comm comm, int key, void *value, void *state)
 {
@@ -22,7 +68,7 @@ static int at_finalize(MPI_Comm comm, int key, void *value, void *state)
     struct cte__mpi_file *file;
     while ((file = cte__mpi_take_oldest()) != NULL)
         cte__mpi_release(file);
-    cte_status status = cte_client_default_close();
+    cte_status status = close_client();
     if (status != CTE_OK)
         cte__mpi_message(CTE__MPI_ERROR, "leaving MPI: %s", cte_status_string(status));
     atomic_store(&world, WORLD_UNKNOWN);

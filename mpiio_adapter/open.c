@@ -43,7 +43,7 @@ static bool track_passthrough(void)
 static bool is_eligible(int amode, const struct cte__mpi_hints *hints)
 {
     return cte__mpi_world_is_one_node() && !(amode & MPI_MODE_SEQUENTIAL) &&
-           hints->mode != CTE_FILE_MODE_BYPASS;
+           hints->mode != CTE_FILE_MODE_BYPASS && cte__mpi_client() != NULL;
 }
 
 /* On the user's communicator, which is his for this call only after it returns. */
@@ -107,7 +107,8 @@ static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hint
     options.score = hints->score;
     options.comm = &comm->table;
     if (status == CTE_OK)
-        status = cte_file_open(NULL, file->path, open_flags(file->amode), 0, &options, &file->file);
+        status = cte_file_open(cte__mpi_client(), file->path, open_flags(file->amode), 0, &options,
+                               &file->file);
     cte_status worst = cte__mpi_agree(comm, status);
     if (worst != CTE_OK) {
         comm->severed = true;
