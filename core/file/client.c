@@ -11,7 +11,7 @@
 
 enum { ERROR_BYTES = 1024 };
 
-cte_status cte_client_open(const cte_config *config, cte_client **out)
+cte_status cte__client_open(const cte_config *config, bool create, cte_client **out)
 {
     char error[ERROR_BYTES] = "";
     cte_client *client = calloc(1, sizeof *client);
@@ -26,10 +26,12 @@ cte_status cte_client_open(const cte_config *config, cte_client **out)
     }
     cte__log_set_level(client->config->log_level);
     pthread_mutex_init(&client->lock, NULL);
-    status = cte__store_attach(client->config, &client->store);
+    status = create ? cte__store_attach(client->config, &client->store)
+                    : cte__store_attach_existing(client->config, &client->store);
     if (status != CTE_OK) {
-        cte__log_error("store %s in %s cannot be used: %s", client->config->store_name,
-                       client->config->store_directory, cte_status_string(status));
+        if (create || status != CTE_ERR_NOT_FOUND)
+            cte__log_error("store %s in %s cannot be used: %s", client->config->store_name,
+                           client->config->store_directory, cte_status_string(status));
         cte_config_free(client->config);
         pthread_mutex_destroy(&client->lock);
         free(client);
@@ -39,11 +41,16 @@ cte_status cte_client_open(const cte_config *config, cte_client **out)
     return CTE_OK;
 }
 
+cte_status cte_client_open(const cte_config *config, cte_client **out)
+{
+    return cte__client_open(config, true, out);
+}
+
 cte_status cte_client_close(cte_client *client)
 {
     if (!client)
         return CTE_OK;
-    cte_status status = cte__drain_unopened(client, NULL, false);
+    cte_status status = client->observer ? CTE_OK : cte__drain_unopened(client, NULL, false);
     if (status != CTE_OK)
         cte__log_error("store %s keeps data that is not in its files yet: %s; run `cte drain`",
                        client->store->directory, cte_status_string(status));

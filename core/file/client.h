@@ -19,8 +19,12 @@ struct cte__open_file {
 struct cte_client {
     struct cte__store *store;
     cte_config *config;
+    bool observer;        /* closing drains nothing */
     pthread_mutex_t lock; /* open_files; outermost: held while a file is opened or closed */
     struct cte__open_file *open_files;
 };
+
+/* Attaches, making the store if `create`. */
+cte_status cte__client_open(const cte_config *config, bool create, cte_client **out);
 
 #endif

@@ -246,11 +246,12 @@ static cte_status open_real(const struct unopened_file *file, int *fd)
 }
 
 /* Opens the file as any program does, so that nobody takes its record away meanwhile. */
-static cte_status drain_unopened_file(cte_client *client, const struct unopened_file *file)
+static cte_status drain_unopened_file(cte_client *client, const struct unopened_file *file,
+                                      uint64_t *bytes)
 {
     int fd;
     cte__unit tag;
-    uint64_t bytes;
+    *bytes = 0;
     cte_status status = open_real(file, &fd);
     if (status != CTE_OK) {
         cte__log_error(
@@ -261,24 +262,32 @@ static cte_status drain_unopened_file(cte_client *client, const struct unopened_
     }
     status = cte__tracked_open(client, fd, file->path, file->mode, file->drain, &tag);
     if (status == CTE_OK) {
-        status = cte__drain(client->store, tag, fd, &bytes);
+        status = cte__drain(client->store, tag, fd, bytes);
         cte__tracked_close(client, tag);
     }
     close(fd);
     return status;
 }
 
-cte_status cte__drain_unopened(cte_client *client, const char *path, bool force)
+cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
+                                    cte__drained_visitor visit, void *context)
 {
     struct cte__store *store = client->store;
     struct unopened list = {.store = store, .path = path, .force = force};
     cte_status status =
         cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, &list);
     for (size_t i = 0; i < list.count; i++) {
-        cte_status drained = drain_unopened_file(client, &list.files[i]);
-        status = status == CTE_OK ? drained : status;
+        cte_store_drained drained = {.path = list.files[i].path};
+        drained.status = drain_unopened_file(client, &list.files[i], &drained.bytes_drained);
+        cte_status visited = visit ? visit(context, &drained) : CTE_OK;
+        status = status != CTE_OK ? status : drained.status != CTE_OK ? drained.status : visited;
         free(list.files[i].path);
     }
     free(list.files);
     return status;
+}
+
+cte_status cte__drain_unopened(cte_client *client, const char *path, bool force)
+{
+    return cte__drain_unopened_each(client, path, force, NULL, NULL);
 }

@@ -5,6 +5,8 @@
 
 #include <sys/stat.h>
 
+#include <cte/store.h>
+
 #include "blob/blob.h"
 #include "file/client.h"
 #include "file/file_internal.h"
@@ -56,5 +58,10 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
  * @param path  only this one; NULL: all whose policy is not `never`
  * @param force also those whose policy is `never` */
 cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
+
+/* The same, and tells of each file. */
+typedef cte_status (*cte__drained_visitor)(void *context, const cte_store_drained *drained);
+cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
+                                    cte__drained_visitor visit, void *context);
 
 #endif

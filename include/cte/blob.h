@@ -15,8 +15,8 @@
  * One blob holds up to 16 TiB logically and about 4 GiB of stored bytes; more is -EFBIG or -ENOSPC.
  *
  * Thread rule: all functions are thread-safe, on one handle too, except cte_tag_close().
- * Error rule: see status.h.  A failed call leaves everything as it was.  Functions on a handle whose
- * tag was deleted return CTE_ERR_NOT_FOUND, also if a tag of the same name was made since.
+ * Error rule: see status.h.  A failed call leaves everything as it was.  Functions on a handle
+ * whose tag was deleted return CTE_ERR_NOT_FOUND, also if a tag of the same name was made since.
  * Lifetime: close the tags of a client before the client.
  */
 #ifndef CTE_BLOB_H

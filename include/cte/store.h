@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/**
+ * @file
+ * The node's store as a whole: what is in it, what is wrong with it, how to empty it.
+ *
+ * The `cte` tool is built on these functions; programs rarely need them.
+ *
+ * Thread rule: all functions are thread-safe.
+ * Error rule: see status.h.
+ * Visitors are called with no lock held; one that returns other than CTE_OK ends the walk, and its
+ * status is passed on.  Strings they get are valid during the call.
+ */
+#ifndef CTE_STORE_H
+#define CTE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cte/client.h>
+#include <cte/file.h>
+#include <cte/status.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * As cte_client_open(), but CTE_ERR_NOT_FOUND if there is no store, and closing the client drains
+ * nothing: to look at a store without changing it.
+ */
+cte_status cte_store_open_existing(const cte_config *config, cte_client **out);
+
+/** The directory of a configuration's store, whether it exists or not; -ENAMETOOLONG. */
+cte_status cte_store_path(const cte_config *config, char *path, size_t path_bytes);
+
+/**
+ * Lists the processes attached to a store, without the caller's own.
+ * @param pids   array of `capacity` elements, may be NULL if capacity is 0
+ * @param count  receives the number of processes, also if it is above `capacity`
+ */
+cte_status cte_store_processes(cte_client *client, uint32_t *pids, uint32_t capacity,
+                               uint32_t *count);
+
+/** A file that the store has data of, or that a process has open. */
+typedef struct cte_store_file {
+    const char *path;    /**< absolute, as it was opened */
+    uint64_t size_bytes; /**< with what is not drained yet */
+    cte_file_mode mode;
+    cte_file_drain_policy drain;
+    bool dirty; /**< bytes of it are not in the real file */
+    bool open;  /**< some process has it open */
+} cte_store_file;
+
+cte_status cte_store_files(cte_client *client,
+                           cte_status (*visit)(void *context, const cte_store_file *file),
+                           void *context);
+
+/** What became of a file that was to be drained. */
+typedef struct cte_store_drained {
+    const char *path;
+    cte_status status; /**< -EBUSY: a process has it open, that drains it */
+    uint64_t bytes_drained;
+} cte_store_drained;
+
+/**
+ * Drains files that nobody has open, and forgets them: what `async` left, or a process that died.
+ * @param path   only this one; NULL: all
+ * @param force  also those whose drain policy is `never`
+ * @param visit  called for each file; may be NULL
+ * @return the first error; files that a process has open count as one only if `path` names them
+ */
+cte_status cte_store_drain(cte_client *client, const char *path, bool force,
+                           cte_status (*visit)(void *context, const cte_store_drained *drained),
+                           void *context);
+
+/** What a check found. */
+typedef struct cte_store_report {
+    uint64_t blobs;         /**< blobs and pieces of files that were read */
+    uint64_t bytes_read;    /**< of them */
+    uint64_t blobs_damaged; /**< that cannot be read or do not match their checksums */
+    uint64_t pages_used;    /**< pages of 4 KiB in the targets */
+    uint64_t pages_doubly;  /**< that two blobs claim */
+    uint64_t pages_unowned; /**< that a blob claims, but are free for others to take */
+    uint64_t pages_lost;    /**< in use by nobody */
+    uint64_t units_unowned; /**< the same of metadata, in units of 32 bytes */
+    uint64_t units_lost;
+    bool exact;     /**< false: a process is attached, the page and unit counts may be off */
+    bool checksums; /**< false: the configuration says not to verify them */
+} cte_store_report;
+
+/** True if a report tells of damage; leaks alone are none. */
+bool cte_store_report_is_damage(const cte_store_report *report);
+
+/**
+ * Reads everything that is stored, and counts what is used.
+ * @param visit  called for each damaged blob with words on it; may be NULL
+ */
+cte_status cte_store_check(cte_client *client, cte_store_report *report,
+                           cte_status (*visit)(void *context, const char *text), void *context);
+
+/**
+ * Removes a store with all its tags.
+ * @param force  also if data of files would be lost, or cannot be looked at
+ * @return CTE_ERR_NOT_FOUND: there is none; -EBUSY: a process is attached, which `force` does not
+ *         change; CTE_ERR_DRAIN: it holds data that is not drained
+ */
+cte_status cte_store_destroy(const cte_config *config, bool force);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
