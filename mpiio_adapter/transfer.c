@@ -18,6 +18,20 @@ static int real_access(struct cte__mpi_file *file, const struct cte__mpi_op *op,
     return REAL(read_at_c)(fh, offset, op->buffer, op->count, op->type, status);
 }
 
+/* Makes an access that moves nothing, of the kind that was asked for: MPICH's nonblocking calls
+ * call the error handler more than once. */
+static int judge(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Offset offset)
+{
+    MPI_Request request = MPI_REQUEST_NULL;
+    if (!op->nonblocking)
+        return real_access(file, op, false, offset, MPI_STATUS_IGNORE);
+    int code =
+        op->write
+            ? REAL(iwrite_at_c)(file->handle, offset, op->buffer, op->count, op->type, &request)
+            : REAL(iread_at_c)(file->handle, offset, op->buffer, op->count, op->type, &request);
+    return code == MPI_SUCCESS ? PMPI_Wait(&request, MPI_STATUS_IGNORE) : code;
+}
+
 /*
  * Lets MPICH judge the arguments, so that errors and their handling are its own: an access it will
  * refuse is simply made, any other is made with a count of 0.  On success *bytes is the size of
@@ -28,11 +42,11 @@ static int check(struct cte__mpi_file *file, const struct cte__mpi_op *op, uint6
     MPI_Offset offset = op->explicit_offset ? op->offset : 0;
     *bytes = 0;
     if (op->count < 0 || offset < 0 || op->type == MPI_DATATYPE_NULL)
-        return real_access(file, op, false, offset, MPI_STATUS_IGNORE);
+        return judge(file, op, offset);
     if (!cte__mpi_typemap_common(op->type)) {
         struct cte__mpi_op probe = *op;
         probe.count = 0;
-        int code = real_access(file, &probe, false, offset, MPI_STATUS_IGNORE);
+        int code = judge(file, &probe, offset);
         if (code != MPI_SUCCESS)
             return code;
     }
@@ -45,7 +59,7 @@ static int check(struct cte__mpi_file *file, const struct cte__mpi_op *op, uint6
     uint64_t total = (uint64_t)op->count * (uint64_t)size;
     int refused = op->write ? MPI_MODE_RDONLY : MPI_MODE_WRONLY;
     if (total % file->view.etype_bytes != 0 || (file->amode & refused))
-        return real_access(file, op, false, offset, MPI_STATUS_IGNORE);
+        return judge(file, op, offset);
     *bytes = total;
     return MPI_SUCCESS;
 }

@@ -47,8 +47,8 @@ static void errors(void)
     TRY(MPI_File_write_at(f, 0, data, -3, MPI_INT, &status));
     TRY(MPI_File_write_at(f, 0, data, 3, MPI_DATATYPE_NULL, &status));
     TRY(MPI_File_write_at(f, 0, data, 0, uncommitted, &status));
-    /* MPICH calls the handler twice here. */
-    say_code("iwrite_at", MPI_File_iwrite_at(f, 0, data, 3, uncommitted, &r));
+    TRY(MPI_File_iwrite_at(f, 0, data, 3, uncommitted, &r));
+    TRY(MPI_File_iread_at(f, -1, data, 3, MPI_INT, &r));
     TRY(MPI_File_write_at_all(f, 0, data, 3, MPI_BYTE, &status));
     TRY(MPI_File_seek(f, -1, MPI_SEEK_SET));
     TRY(MPI_File_seek(f, -1000, MPI_SEEK_END));
