@@ -215,7 +215,7 @@ def main():
     seed = base_seed(options)
     programs = int(os.environ.get("CTE_TEST_PROGRAMS") or options.programs)
     print("base seed %d (set CTE_TEST_SEED to repeat), %d ranks" % (seed, options.ranks), flush=True)
-    directory = tempfile.mkdtemp(prefix="cte-differential-")
+    directory = tempfile.mkdtemp(prefix="mpiio-fuzz-")
     name = os.path.basename(directory)
     try:
         check = check_mutations if options.mutations else check_range

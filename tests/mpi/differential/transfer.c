@@ -165,10 +165,16 @@ static struct access plan_access(struct session *s, struct handle *h, int rank, 
     return a;
 }
 
+/* Atomic mode sieves whatever the hints say. */
+static bool sieves(const struct handle *h)
+{
+    return h->sieve || h->atomic;
+}
+
 /* Makes the access part of the epoch, or one of no bytes if it could not be told how it ends. */
 static void admit(struct session *s, const struct handle *h, struct job *job)
 {
-    bool sieve = h->sieve && !(job->style.collective && h->two_phase);
+    bool sieve = sieves(h) && !(job->style.collective && h->two_phase);
     if (epoch_conflict(&s->epoch, &job->access, sieve))
         access_empty(&job->access);
     epoch_add(&s->epoch, &job->access, sieve);
@@ -359,6 +365,13 @@ static struct style random_style(struct session *s, const struct handle *h)
     return style;
 }
 
+/* The size that every rank sees now: what was written since the last boundary may be still to come.
+ */
+static int64_t certain_size(const struct session *s)
+{
+    return s->ranks == 1 ? s->shadow.size : s->epoch.size_at_start;
+}
+
 static void admit_job(struct session *s, struct handle *h, struct job *job)
 {
     int rank = job->access.rank;
@@ -373,7 +386,7 @@ static void plan_job(struct session *s, struct handle *h, int rank, struct style
     struct access *access = &job->access;
     job->style = style;
     *access = plan_access(s, h, rank, style, h->position[rank]);
-    if (access->write && h->sieve && accesses_leave_gap(&access, 1, s->shadow.size))
+    if (access->write && sieves(h) && accesses_leave_gap(&access, 1, certain_size(s)))
         access_empty(access);
 }
 
@@ -407,10 +420,10 @@ static void close_gap(struct session *s, struct job *jobs)
     struct access *accesses[MAX_RANKS];
     for (int rank = 0; rank < s->ranks; rank++)
         accesses[rank] = &jobs[rank].access;
-    if (!jobs[0].style.write || !accesses_leave_gap(accesses, s->ranks, s->shadow.size))
+    if (!jobs[0].style.write || !accesses_leave_gap(accesses, s->ranks, certain_size(s)))
         return;
     for (int rank = 0; rank < s->ranks; rank++)
-        if (access_end(accesses[rank]) > s->shadow.size)
+        if (access_end(accesses[rank]) > certain_size(s))
             access_empty(accesses[rank]);
 }
 
@@ -432,6 +445,8 @@ void op_collective(struct session *s, struct handle *h)
     run_jobs(s, h, &jobs[s->rank], 1, how);
     for (int rank = 0; rank < s->ranks; rank++)
         job_free(&jobs[rank]);
+    if (style.mode == NONBLOCKING)
+        boundary(s); /* one rank may be done while MPICH still writes for another */
 }
 
 /* Requests of one batch may complete in any order: they must not meet at all. */
@@ -459,7 +474,7 @@ static int plan_batch(struct session *s, struct handle *h, int rank, struct job 
         style.mode = NONBLOCKING;
         jobs[i] = (struct job){0};
         plan_job(s, h, rank, style, &jobs[i]);
-        if (batch_conflict(jobs, i, &jobs[i], h->sieve, size))
+        if (batch_conflict(jobs, i, &jobs[i], sieves(h), size))
             access_empty(&jobs[i].access);
         admit_job(s, h, &jobs[i]);
     }
@@ -499,7 +514,7 @@ static void plan_shared(struct session *s, struct handle *h, struct style style,
     struct access *accesses[MAX_RANKS];
     for (int rank = 0; rank < s->ranks; rank++)
         accesses[rank] = &jobs[rank].access;
-    bool gap = style.write && accesses_leave_gap(accesses, s->ranks, s->shadow.size);
+    bool gap = style.write && accesses_leave_gap(accesses, s->ranks, certain_size(s));
     for (int rank = 0; rank < s->ranks; rank++) {
         if (gap)
             access_empty(accesses[rank]);
