@@ -109,12 +109,16 @@ def first_difference(plain, other):
     return None
 
 
-def compare_program(plain, other, rank, seed, logs):
+def excused(options, plain, other, seed):
+    """Plain MPICH was wrong where the other run was right.  Two plain runs: either of them was."""
+    wrong = bool(plain.deviations[seed]), bool(other.deviations[seed])
+    return wrong == (True, False) or (not options.preload and wrong == (False, True))
+
+
+def compare_program(options, plain, other, rank, seed, logs):
     """Text of the first difference of one rank in one program, or None."""
     found = first_difference(logs[0][rank][seed], logs[1][rank][seed])
-    if not found:
-        return None
-    if plain.deviations[seed] and not other.deviations[seed] and found[1]:
+    if not found or (found[1] and excused(options, plain, other, seed)):
         return None
     return "seed %d, rank %d:\n  plain:     %s\n  preloaded: %s" % (seed, rank, *found)
 
@@ -131,7 +135,7 @@ def compare(options, plain, other, seed, count):
     logs = [[by_seed(log) for log in run.logs] for run in (plain, other)]
     for program in range(seed, seed + count):
         for rank in range(options.ranks):
-            text = compare_program(plain, other, rank, program, logs)
+            text = compare_program(options, plain, other, rank, program, logs)
             if text:
                 problems.append(text)
     return problems

@@ -174,7 +174,10 @@ static bool sieves(const struct handle *h)
 /* Makes the access part of the epoch, or one of no bytes if it could not be told how it ends. */
 static void admit(struct session *s, const struct handle *h, struct job *job)
 {
-    bool sieve = sieves(h) && !(job->style.collective && h->two_phase);
+    bool sieve = sieves(h);
+    if (job->style.collective && h->two_phase)
+        sieve =
+            h->alone; /* one aggregator fills the holes: the others wait for it, or know nothing */
     if (epoch_conflict(&s->epoch, &job->access, sieve))
         access_empty(&job->access);
     epoch_add(&s->epoch, &job->access, sieve);
