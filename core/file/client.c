@@ -26,6 +26,7 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
     }
     cte__log_set_level(client->config->log_level);
     pthread_mutex_init(&client->lock, NULL);
+    client->references = 1;
     status = create ? cte__store_attach(client->config, &client->store)
                     : cte__store_attach_existing(client->config, &client->store);
     if (status != CTE_OK) {
@@ -46,9 +47,14 @@ cte_status cte_client_open(const cte_config *config, cte_client **out)
     return cte__client_open(config, true, out);
 }
 
-cte_status cte_client_close(cte_client *client)
+void cte__client_retain(cte_client *client)
 {
-    if (!client)
+    atomic_fetch_add(&client->references, 1);
+}
+
+cte_status cte__client_release(cte_client *client)
+{
+    if (atomic_fetch_sub(&client->references, 1) > 1)
         return CTE_OK;
     cte_status status = client->observer ? CTE_OK : cte__drain_unopened(client, NULL, false);
     if (status != CTE_OK)
@@ -59,6 +65,11 @@ cte_status cte_client_close(cte_client *client)
     pthread_mutex_destroy(&client->lock);
     free(client);
     return status == CTE_OK ? CTE_OK : CTE_ERR_DRAIN;
+}
+
+cte_status cte_client_close(cte_client *client)
+{
+    return client ? cte__client_release(client) : CTE_OK;
 }
 
 /* ---- the process-wide client ---------------------------------------------------------------- */

@@ -19,12 +19,17 @@ struct cte__open_file {
 struct cte_client {
     struct cte__store *store;
     cte_config *config;
-    bool observer;        /* closing drains nothing */
-    pthread_mutex_t lock; /* open_files; outermost: held while a file is opened or closed */
+    bool observer;               /* closing drains nothing */
+    _Atomic uint32_t references; /* the one who opened it, and each open file */
+    pthread_mutex_t lock;        /* open_files; outermost: held while a file is opened or closed */
     struct cte__open_file *open_files;
 };
 
 /* Attaches, making the store if `create`. */
 cte_status cte__client_open(const cte_config *config, bool create, cte_client **out);
+
+/* An open file keeps its client: closing the client then takes effect with the last file. */
+void cte__client_retain(cte_client *client);
+cte_status cte__client_release(cte_client *client);
 
 #endif

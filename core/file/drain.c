@@ -147,6 +147,8 @@ static cte_status drain_size(struct drain *drain)
         status = -errno;
     else if ((uint64_t)st.st_size < size && ftruncate(drain->fd, (off_t)size) != 0)
         status = -errno;
+    else
+        atomic_store(&drain->record->file.real_bytes, size);
     cte__tracked_unlock(drain->store, drain->tag);
     return status;
 }

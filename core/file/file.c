@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -60,6 +61,7 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
         file->scratch = mode == CTE_FILE_MODE_SCRATCH;
         status = cte__tracked_open(client, file->fd, absolute, mode, file->drain, &file->tag);
         if (status == CTE_OK) {
+            cte__client_retain(client);
             file->client = client;
             file->chunk_bytes = cte__tag_at(client->store, file->tag)->chunk_bytes;
             file->path = absolute;
@@ -69,6 +71,21 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
         status = CTE_OK;
     }
     free(absolute);
+    return status;
+}
+
+/* Gives up what a handle holds; returns the first error. */
+static cte_status discard(cte_file *file)
+{
+    cte_status status = CTE_OK;
+    if (file->client) {
+        cte__tracked_close(file->client, file->tag);
+        status = cte__client_release(file->client);
+    }
+    if (file->fd >= 0 && close(file->fd) != 0 && status == CTE_OK)
+        status = -errno;
+    free(file->path);
+    free(file);
     return status;
 }
 
@@ -94,12 +111,7 @@ cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t
     if (status == CTE_OK && flags & O_TRUNC)
         status = cte_file_truncate(file, 0);
     if (status != CTE_OK) {
-        if (file->client)
-            cte__tracked_close(file->client, file->tag);
-        if (file->fd >= 0)
-            close(file->fd);
-        free(file->path);
-        free(file);
+        discard(file);
         return status;
     }
     *out = file;
@@ -182,12 +194,33 @@ static uint64_t monotonic_ns(void)
     return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
+/* A descriptor to drain to.  Who opened the file for reading only drains others' data all the same,
+ * by the way of /proc, which also finds a file that was renamed. */
+static cte_status drain_fd(const cte_file *file, int *fd)
+{
+    char path[64];
+    *fd = file->fd;
+    if ((fcntl(file->fd, F_GETFL) & O_ACCMODE) != O_RDONLY)
+        return CTE_OK;
+    snprintf(path, sizeof path, "/proc/self/fd/%d", file->fd);
+    *fd = open(path, O_WRONLY | O_CLOEXEC);
+    return *fd >= 0 ? CTE_OK : -errno;
+}
+
 cte_status cte_file_drain(cte_file *file)
 {
     uint64_t bytes = 0, start = monotonic_ns();
-    if (!file->client || !file->writable)
+    int fd;
+    if (!file->client)
         return CTE_OK;
-    cte_status status = cte__drain(file->client->store, file->tag, file->fd, &bytes);
+    if (!file->writable && !cte__tracked_is_dirty(file->client->store, file->tag))
+        return CTE_OK;
+    cte_status status = drain_fd(file, &fd);
+    if (status != CTE_OK)
+        return status;
+    status = cte__drain(file->client->store, file->tag, fd, &bytes);
+    if (fd != file->fd && close(fd) != 0 && status == CTE_OK)
+        status = -errno;
     file->stats.bytes_drained += bytes;
     file->stats.drain_ns += monotonic_ns() - start;
     return status;
@@ -232,16 +265,12 @@ cte_status cte_file_close(cte_file *file)
     /* All writes of those that close together are in before anybody drains. */
     if (file->comm.rank_count > 1 && file->comm.barrier)
         status = file->comm.barrier(file->comm.context);
-    if (file->client && !file->scratch && file->drain == CTE_FILE_DRAIN_ON_CLOSE) {
+    if (file->client && file->writable && !file->scratch &&
+        file->drain == CTE_FILE_DRAIN_ON_CLOSE) {
         cte_status drained = cte_file_drain(file);
         status = status == CTE_OK ? drained : status;
     }
     cte__summary_write(file);
-    if (file->client)
-        cte__tracked_close(file->client, file->tag);
-    if (close(file->fd) != 0 && status == CTE_OK)
-        status = -errno;
-    free(file->path);
-    free(file);
-    return status;
+    cte_status discarded = discard(file);
+    return status == CTE_OK ? discarded : status;
 }

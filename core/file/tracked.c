@@ -92,7 +92,10 @@ bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag)
 {
     uint64_t *chunks;
     size_t count;
+    const struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     bool dirty = false;
+    if (atomic_load(&file->size_bytes) > atomic_load(&file->real_bytes))
+        return true;
     cte__store_sweep_if_wanted(store);
     if (cte__tracked_chunks(store, tag, &chunks, &count) != CTE_OK)
         return true;
@@ -163,6 +166,8 @@ static cte_status cut(struct cte__store *store, cte__unit tag, int fd, uint64_t 
             status = -errno;
         else if ((uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0)
             status = -errno;
+        else
+            atomic_store(&file->real_bytes, cte__min((uint64_t)st.st_size, size_bytes));
     }
     for (int i = CTE__DRAIN_LANES - 1; i >= 0; i--)
         cte__mutex_unlock(&file->lane[i]);
@@ -207,6 +212,13 @@ cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd
     return status;
 }
 
+/* The file is as long as the real one. */
+static void set_sizes(struct cte__file_state *file, uint64_t size_bytes)
+{
+    atomic_store(&file->real_bytes, size_bytes);
+    atomic_store(&file->size_bytes, size_bytes);
+}
+
 cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
 {
     struct cte__file_state *file = &cte__tag_at(store, tag)->file;
@@ -228,7 +240,7 @@ cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
     if (status == CTE_OK && cte__tracked_is_dirty(store, tag))
         cte__tracked_extend(cte__tag_at(store, tag), (uint64_t)st.st_size);
     else if (status == CTE_OK)
-        atomic_store(&file->size_bytes, (uint64_t)st.st_size);
+        set_sizes(file, (uint64_t)st.st_size);
     cte__tracked_unlock(store, tag);
     return status;
 }
@@ -273,23 +285,21 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     struct cte__tag_record *record = cte__tag_at(store, tag);
     struct cte__file_state *file = &record->file;
     uint64_t born = born_ns(fd);
-    bool stored = atomic_load(&record->entry_count) != 0;
+    bool kept = cte__tracked_is_dirty(store, tag);
     cte_status status = CTE_OK;
-    if (stored && file->born_ns != born) {
+    if (kept && file->born_ns != born) {
         cte__log_warn("%s: data kept for a file that was since removed is dropped", record->path);
-        stored = false;
-        status = remove_chunks(store, tag);
-    } else if (stored && !cte__tracked_is_dirty(store, tag)) {
-        stored = false;
-        status = remove_chunks(store, tag);
+        kept = false;
     }
+    if (!kept)
+        status = remove_chunks(store, tag);
     file->device = (uint64_t)st->st_dev;
     file->inode = (uint64_t)st->st_ino;
     file->born_ns = born;
     file->mode = mode;
     file->drain = drain;
-    if (!stored)
-        atomic_store(&file->size_bytes, (uint64_t)st->st_size);
+    if (!kept)
+        set_sizes(file, (uint64_t)st->st_size);
     else
         cte__tracked_extend(record, (uint64_t)st->st_size);
     return status;
@@ -371,6 +381,8 @@ static void leave(cte_client *client, const struct cte__open_file *open)
         last && (file->mode == CTE_FILE_MODE_SCRATCH || !cte__tracked_is_dirty(store, tag));
     /* A process that opens the file right now waits for the lock, then sets the state up anew. */
     cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
+    if (forget)
+        set_sizes(file, 0);
     if (removed != CTE_OK)
         cte__log_warn("%s: clean data stays in the store: %s", cte__tag_at(store, tag)->path,
                       cte_status_string(removed));

@@ -32,7 +32,7 @@ void cte__tracked_unlock(struct cte__store *store, cte__unit tag);
 cte_status cte__tracked_chunks(struct cte__store *store, cte__unit tag, uint64_t **chunks,
                                size_t *count);
 
-/* True if any byte is not in the real file yet; on doubt true. */
+/* True if any byte is not in the real file yet, or its size is not; on doubt true. */
 bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag);
 
 /* Cuts or extends; the caller holds nothing. */

@@ -373,7 +373,8 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     struct cte__shard *shard = cte__shard_lock(store, hash);
     /* From here on the record lives only as long as the shard is locked. */
     cte__file_opener_set(&tag->file, owner, false);
-    bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->entry_count) == 0;
+    bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->entry_count) == 0 &&
+                  atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes);
     if (remove) {
         cte__tag_reap(store, tag, true);
         cte__units_own(store, cte__store_self(store), tag_unit, bytes);

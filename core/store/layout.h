@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 2,
+    CTE__STORE_VERSION = 3,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -179,6 +179,7 @@ struct cte__file_state {
     _Atomic uint32_t drain_error;                  /* last failure, positive errno; 0: none */
     uint32_t mode;                                 /* enum cte_file_mode */
     uint64_t device, inode, born_ns;               /* identity of the real file */
+    _Atomic uint64_t real_bytes;  /* the real file is at least so long: size_bytes above is pending */
     _Atomic uint64_t truncate_to; /* size + 1 while a truncation is under way, else 0 */
     uint32_t drain;               /* enum cte_file_drain_policy */
     uint32_t reserved;

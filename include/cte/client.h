@@ -9,7 +9,7 @@
  *
  * Thread rule: all functions are thread-safe; a client may be shared by threads.
  * Error rule: see status.h.  Failures are also logged (CTE_LOG_LEVEL) with file, key and remedy.
- * Lifetime: close all files and tags of a client before the client.
+ * Lifetime: an open file keeps its client; tags are closed before it.
  */
 #ifndef CTE_CLIENT_H
 #define CTE_CLIENT_H
@@ -42,7 +42,7 @@ cte_status cte_client_default(cte_client **out);
 cte_status cte_client_default_close(void);
 
 /**
- * Detaches.  NULL is fine.  Dirty data of files stays in the store; its loss is never silent: the
+ * Detaches; if files are open, when the last of them is closed.  NULL is fine.  Dirty data of files stays in the store; its loss is never silent: the
  * store is kept then and the return is CTE_ERR_DRAIN.
  */
 cte_status cte_client_close(cte_client *client);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 
 #include <cte/file.h>
 
@@ -276,8 +277,8 @@ static void test_async_and_never(void **state)
     struct stat st;
     cte_file_segment put = {0, 5, "hello"};
     options.drain = CTE_FILE_DRAIN_ASYNC;
-    assert_int_equal(
-        cte_file_open(f.client, f.path, O_RDWR | O_CREAT, 0644, &options, &file), CTE_OK);
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR | O_CREAT, 0644, &options, &file),
+                     CTE_OK);
     assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
     assert_int_equal(cte_file_close(file), CTE_OK);
     assert_int_equal(stat(f.path, &st), 0);
@@ -294,6 +295,95 @@ static void test_async_and_never(void **state)
     assert_int_equal(stat(f.path, &st), 0);
     assert_int_equal(st.st_size, 5);
     assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    fixture_free(&f);
+}
+
+static void test_size_alone_is_drained_too(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "file: {drain: async}\n");
+    struct stat st;
+    uint64_t size;
+    cte_file *file = open_file(&f, O_RDWR | O_CREAT);
+    assert_int_equal(cte_file_truncate(file, 12345), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    file = open_file(&f, O_RDONLY);
+    assert_int_equal(cte_file_size(file, &size), CTE_OK);
+    assert_int_equal(size, 12345);
+    assert_int_equal(cte_file_drain(file), CTE_OK); /* also by a reader */
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 12345);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    file = open_file(&f, O_RDWR);
+    assert_int_equal(cte_file_truncate(file, 23456), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte_client_close(f.client), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 23456);
+    assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    fixture_free(&f);
+}
+
+/* Of several processes that open at the same moment exactly one sets the state up. */
+static void test_simultaneous_opens(void **state)
+{
+    (void)state;
+    enum { PROCESSES = 4, ROUNDS = 60 };
+    struct fixture f = fixture_make(16, 0, "file: {drain: async}\n");
+    for (int round = 0; round < ROUNDS; round++) {
+        int go[2];
+        pid_t pids[PROCESSES];
+        assert_int_equal(pipe(go), 0);
+        for (int i = 0; i < PROCESSES; i++) {
+            pids[i] = fork();
+            if (pids[i] == 0) {
+                cte_client *client;
+                cte_file *file;
+                uint64_t size = 0;
+                char byte = (char)round;
+                cte_file_segment put = {(uint64_t)i * 5000 + (uint64_t)round, 1, &byte};
+                int bad = cte_client_open(f.config, &client) != CTE_OK;
+                close(go[1]);
+                bad |= read(go[0], &byte, 1) != 0;
+                bad = bad || cte_file_open(client, f.path, O_RDWR | O_CREAT, 0644, NULL, &file);
+                bad = bad || cte_file_size(file, &size) != CTE_OK;
+                bad = bad || (round > 0 && size < (PROCESSES - 1) * 5000u + (uint64_t)round);
+                bad = bad || cte_file_write(file, &put, 1) || cte_file_close(file);
+                bad = bad || cte_client_close(client);
+                _exit(bad);
+            }
+        }
+        close(go[0]);
+        usleep(20000);
+        close(go[1]);
+        for (int i = 0; i < PROCESSES; i++) {
+            int result;
+            assert_int_equal(waitpid(pids[i], &result, 0), pids[i]);
+            assert_int_equal(result, 0);
+        }
+    }
+    struct stat st;
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 3 * 5000 + ROUNDS);
+    fixture_free(&f);
+}
+
+/* Closing a client with a file open takes effect when the file is closed. */
+static void test_client_closed_before_file(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "");
+    cte_client *second;
+    cte_file *file;
+    struct stat st;
+    cte_file_segment put = {0, 5, "hello"};
+    assert_int_equal(cte_client_open(f.config, &second), CTE_OK);
+    assert_int_equal(cte_file_open(second, f.path, O_RDWR | O_CREAT, 0644, NULL, &file), CTE_OK);
+    assert_int_equal(cte_client_close(second), CTE_OK);
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 5);
     fixture_free(&f);
 }
 
@@ -321,8 +411,8 @@ static void test_open_flags_and_errors(void **state)
     assert_int_equal(cte_file_open(f.client, f.path, O_RDWR, 0, NULL, &file), -ENOENT);
     cte_file *unused;
     file = open_file(&f, O_WRONLY | O_CREAT | O_EXCL);
-    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL, &unused),
-                     -EEXIST);
+    assert_int_equal(
+        cte_file_open(f.client, f.path, O_RDWR | O_CREAT | O_EXCL, 0644, NULL, &unused), -EEXIST);
     assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
     assert_int_equal(cte_file_write(file, &beyond, 1), -EFBIG);
     cte_file *reader = open_file(&f, O_RDONLY);
@@ -343,6 +433,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_existing_file_is_read_and_merged),
         cmocka_unit_test(test_async_and_never),
+        cmocka_unit_test(test_size_alone_is_drained_too),
+        cmocka_unit_test(test_simultaneous_opens),
+        cmocka_unit_test(test_client_closed_before_file),
         cmocka_unit_test(test_scratch_is_never_drained),
         cmocka_unit_test(test_open_flags_and_errors),
         cmocka_unit_test(test_model_in_ram),
