@@ -32,6 +32,8 @@ def parse_arguments():
     parser.add_argument("--timeout", type=int, default=120, help="seconds for 100 programs")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE",
                         help="set in the run with the library only")
+    parser.add_argument("--proof", metavar="TEXT",
+                        help="what the library says at log level info if it is really at work")
     parser.add_argument("--mutations", nargs="+", default=[], metavar="FAULT",
                         help="faults of the library (CTE_TEST_FAULT) that must all be found")
     parser.add_argument("--keep", action="store_true", help="keep directory, files and traces")
@@ -168,10 +170,22 @@ def reproduce(options, seed):
     return " ".join(words)
 
 
+def at_work(options, directory, name, seed):
+    """A library that does nothing would pass every comparison."""
+    env = environment(options, name, options.preload, {"CTE_LOG_LEVEL": "info"})
+    output = run_chunk(options, directory + "/proof", seed, 10, env).output
+    left_behind(name)
+    if options.proof not in output:
+        print("the library does not say '%s' but:\n%s" % (options.proof, output))
+    return options.proof in output
+
+
 def check_range(options, directory, name, seed, programs):
     """The comparison proper: 0 if all programs agree."""
     extra = dict(value.split("=", 1) for value in options.env)
     deviating = 0
+    if options.proof and not at_work(options, directory, name, seed):
+        return 1
     for first in range(seed, seed + programs, CHUNK):
         count = min(CHUNK, seed + programs - first)
         plain = run_chunk(options, directory + "/plain", first, count,
