@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Small arithmetic that asserts what it assumes. */
+/* Small arithmetic that asserts what it assumes, and the clock. */
 #ifndef CTE_CORE_BASE_UTIL_H
 #define CTE_CORE_BASE_UTIL_H
 
@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <time.h>
 
 enum { CTE__PAGE_SHIFT = 12, CTE__PAGE_BYTES = 1 << CTE__PAGE_SHIFT };
 
@@ -35,6 +36,13 @@ static inline uint64_t cte__align_up(uint64_t value, uint64_t unit)
 {
     assert(cte__is_power_of_two(unit) && value <= UINT64_MAX - unit + 1);
     return (value + unit - 1) & ~(unit - 1);
+}
+
+static inline uint64_t cte__monotonic_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
 }
 
 /* Bytes to whole pages, and back. */

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "file/summary.h"
 #include "file/tracked.h"
 
 struct drain {
@@ -264,8 +265,13 @@ static cte_status drain_unopened_file(cte_client *client, const struct unopened_
     }
     status = cte__tracked_open(client, fd, file->path, file->mode, file->drain, &tag);
     if (status == CTE_OK) {
+        uint64_t start = cte__monotonic_ns();
         status = cte__drain(client->store, tag, fd, bytes);
         cte__tracked_close(client, tag);
+        struct cte__summary summary = {.path = file->path, .client = client};
+        summary.stats.bytes_drained = *bytes;
+        summary.stats.drain_ns = cte__monotonic_ns() - start;
+        cte__summary_write(&summary);
     }
     close(fd);
     return status;

@@ -4,7 +4,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "base/log.h"
@@ -187,13 +186,6 @@ cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes)
     return ftruncate(file->fd, (off_t)size_bytes) == 0 ? CTE_OK : -errno;
 }
 
-static uint64_t monotonic_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_MONOTONIC, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* A descriptor to drain to.  Who opened the file for reading only drains others' data all the same,
  * by the way of /proc, which also finds a file that was renamed. */
 static cte_status drain_fd(const cte_file *file, int *fd)
@@ -209,7 +201,7 @@ static cte_status drain_fd(const cte_file *file, int *fd)
 
 cte_status cte_file_drain(cte_file *file)
 {
-    uint64_t bytes = 0, start = monotonic_ns();
+    uint64_t bytes = 0, start = cte__monotonic_ns();
     int fd;
     if (!file->client)
         return CTE_OK;
@@ -222,7 +214,7 @@ cte_status cte_file_drain(cte_file *file)
     if (fd != file->fd && close(fd) != 0 && status == CTE_OK)
         status = -errno;
     file->stats.bytes_drained += bytes;
-    file->stats.drain_ns += monotonic_ns() - start;
+    file->stats.drain_ns += cte__monotonic_ns() - start;
     return status;
 }
 
@@ -270,7 +262,9 @@ cte_status cte_file_close(cte_file *file)
         cte_status drained = cte_file_drain(file);
         status = status == CTE_OK ? drained : status;
     }
-    cte__summary_write(file);
+    struct cte__summary summary = {.path = file->path, .client = file->client};
+    cte_file_get_stats(file, &summary.stats);
+    cte__summary_write(&summary);
     cte_status discarded = discard(file);
     return status == CTE_OK ? discarded : status;
 }

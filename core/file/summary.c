@@ -41,25 +41,25 @@ static void put_targets(FILE *out, cte_client *client)
     fputs("]", out);
 }
 
-static void put_line(FILE *out, const cte_file *file)
+static void put_line(FILE *out, const struct cte__summary *summary)
 {
-    cte_file_stats stats;
-    cte_file_get_stats(file, &stats);
+    const cte_file_stats stats = summary->stats;
     fputs("{\"path\": ", out);
-    put_string(out, file->path ? file->path : "");
+    put_string(out, summary->path ? summary->path : "");
     fprintf(out,
             ", \"pid\": %d, \"tracked\": %s, \"bytes_written\": %llu, \"bytes_read\": %llu"
             ", \"bytes_written_through\": %llu, \"bytes_read_store\": %llu"
             ", \"bytes_drained\": %llu, \"drain_seconds\": %.6f",
-            (int)getpid(), file->client ? "true" : "false", (unsigned long long)stats.bytes_written,
-            (unsigned long long)stats.bytes_read, (unsigned long long)stats.bytes_written_through,
+            (int)getpid(), summary->client ? "true" : "false",
+            (unsigned long long)stats.bytes_written, (unsigned long long)stats.bytes_read,
+            (unsigned long long)stats.bytes_written_through,
             (unsigned long long)stats.bytes_read_store, (unsigned long long)stats.bytes_drained,
             (double)stats.drain_ns / 1e9);
-    put_targets(out, file->client);
+    put_targets(out, summary->client);
     fputs("}\n", out);
 }
 
-void cte__summary_write(const cte_file *file)
+void cte__summary_write(const struct cte__summary *summary)
 {
     const char *path = getenv("CTE_SUMMARY");
     char *line = NULL;
@@ -68,7 +68,7 @@ void cte__summary_write(const cte_file *file)
         return;
     FILE *out = open_memstream(&line, &length);
     if (out) {
-        put_line(out, file);
+        put_line(out, summary);
         fclose(out);
     }
     /* One write in append mode: lines of several processes do not mix. */
