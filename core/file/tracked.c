@@ -352,7 +352,10 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         cte__tracked_lock(store, *tag, fd);
         if (record->chunk_bytes == 0)
             record->chunk_bytes = client->config->chunk_bytes;
-        if (!find_open(client, *tag) && is_first(&record->file, self))
+        /* Again: completing somebody's truncation may just have cut the file. */
+        if (fstat(fd, &st) != 0)
+            status = -errno;
+        if (status == CTE_OK && !find_open(client, *tag) && is_first(&record->file, self))
             status = first_open(store, *tag, fd, &st, mode, drain);
         if (status == CTE_OK)
             set_joined(&record->file, self, true);
@@ -401,7 +404,9 @@ void cte__tracked_close(cte_client *client, cte__unit tag)
     struct cte__open_file *open = *link;
     if (open && --open->handles == 0) {
         *link = open->next;
-        leave(client, open);
+        /* A forked child has the parent's handles, but not the parent's place in the record. */
+        if (open->owner == cte__store_self(client->store))
+            leave(client, open);
         free(open);
     }
     pthread_mutex_unlock(&client->lock);

@@ -152,6 +152,11 @@ cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, 
     struct batch batch = {.file = file, .write = true};
     cte_status status = CTE_OK;
     uint64_t bytes = 0;
+    /* A truncation that its process died in must not cut off what is written after it. */
+    if (atomic_load(&record_of(file)->file.truncate_to) != 0) {
+        cte__tracked_lock(store_of(file), file->tag, file->fd);
+        cte__tracked_unlock(store_of(file), file->tag);
+    }
     for (size_t i = 0; i < count && status == CTE_OK; i++) {
         status = add_segment(&batch, segments[i].offset, segments[i].length, segments[i].base);
         bytes += segments[i].length;

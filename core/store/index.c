@@ -362,6 +362,12 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
     return status;
 }
 
+static cte_status stop_at_entry(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    (void)context, (void)unit, (void)entry;
+    return -ENOTEMPTY;
+}
+
 cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner)
 {
     struct cte__tag_record *tag = cte__tag_at(store, tag_unit);
@@ -373,8 +379,10 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     struct cte__shard *shard = cte__shard_lock(store, hash);
     /* From here on the record lives only as long as the shard is locked. */
     cte__file_opener_set(&tag->file, owner, false);
-    bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->entry_count) == 0 &&
-                  atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes);
+    /* The list is asked, not the count: who died while removing a chunk left that too high. */
+    bool remove = !cte__file_has_openers(&tag->file) &&
+                  atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes) &&
+                  cte__tag_each(store, tag, stop_at_entry, NULL) == CTE_OK;
     if (remove) {
         cte__tag_reap(store, tag, true);
         cte__units_own(store, cte__store_self(store), tag_unit, bytes);
