@@ -180,6 +180,7 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
         .pid_namespace = stat("/proc/self/ns/pid", &ns) == 0 ? (uint64_t)ns.st_ino : 0,
         .unit_arena_count = sizes.unit_arenas,
         .keep = config->store_keep,
+        .checksum = config->checksum,
         .shards_offset = sizes.shards_offset,
         .page_arenas_offset = sizes.page_arenas_offset,
         .unit_arenas_offset = sizes.unit_arenas_offset,

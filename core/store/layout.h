@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 3,
+    CTE__STORE_VERSION = 4,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -214,7 +214,9 @@ struct cte__store_header {
     uint32_t target_count;
     uint32_t page_arena_count;
     uint32_t unit_arena_count;
-    uint32_t keep; /* configuration: keep the store after the last detach */
+    uint32_t keep;     /* configuration: keep the store after the last detach */
+    uint32_t checksum; /* configuration of who made the store: pages have checksums; for all */
+    uint32_t reserved;
     uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, units_offset;
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */

@@ -84,7 +84,6 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
     if (!store)
         return -ENOMEM;
     store->segment_fd = -1;
-    store->checksum = config->checksum;
     pthread_mutex_init(&store->slot_lock, NULL);
     if (snprintf(store->directory, sizeof store->directory, "%s/cte-%u-%s", config->store_directory,
                  (unsigned)geteuid(), config->store_name) >= (int)sizeof store->directory - 32) {
@@ -150,6 +149,7 @@ static struct cte__arena_view *arena_views(struct cte__store *store, uint64_t of
 cte_status cte__store_views(struct cte__store *store)
 {
     struct cte__store_header *header = store->header;
+    store->checksum = header->checksum;
     store->shards = (void *)(store->base + header->shards_offset);
     store->page_arenas = arena_views(store, header->page_arenas_offset, header->page_arena_count);
     store->unit_arenas = arena_views(store, header->unit_arenas_offset, header->unit_arena_count);

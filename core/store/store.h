@@ -39,7 +39,7 @@ struct cte__store {
     const struct cte__placement_engine *placement;
     pthread_mutex_t slot_lock;
     _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
-    bool checksum;
+    bool checksum; /* as the header says: one store, one answer */
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */

@@ -86,14 +86,15 @@ typedef struct cte_store_report {
     uint64_t units_unowned; /**< the same of metadata, in units of 32 bytes */
     uint64_t units_lost;
     bool exact;     /**< false: a process is attached, the page and unit counts may be off */
-    bool checksums; /**< false: the configuration says not to verify them */
+    bool checksums; /**< false: the store was made without, contents are not verified */
 } cte_store_report;
 
 /** True if a report tells of damage; leaks alone are none. */
 bool cte_store_report_is_damage(const cte_store_report *report);
 
 /**
- * Reads everything that is stored, and counts what is used.
+ * Reads everything that is stored, and counts what is used.  Opening, closing or truncating a file
+ * waits while that file is read.
  * @param visit  called for each damaged blob with words on it; may be NULL
  */
 cte_status cte_store_check(cte_client *client, cte_store_report *report,
