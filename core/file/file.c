@@ -43,8 +43,9 @@ static bool wants_tiers(cte_client *client, const char *absolute_path, cte_file_
     return stat(absolute_path, &st) == 0 && S_ISREG(st.st_mode);
 }
 
-/* Joins the store's state of the file.  On failure the file is handled without the store: always
- * right, only not faster. */
+/* Joins the store's state of the file.  Where a full store has no room for its record, the file is
+ * handled without the store, which has nothing of it then.  After any other failure it may: going
+ * past it would show old bytes, and lose new ones when the old are drained. */
 static cte_status track(cte_file *file, cte_client *client, const char *path,
                         const cte_file_options *options)
 {
@@ -66,8 +67,12 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             file->path = absolute;
             return CTE_OK;
         }
-        cte__log_warn("%s: handled without the store: %s", absolute, cte_status_string(status));
-        status = CTE_OK;
+        if (status == -ENOSPC) {
+            cte__log_warn("%s: handled without the store, which is full", absolute);
+            status = CTE_OK;
+        } else {
+            cte__log_error("%s: cannot join the store: %s", absolute, cte_status_string(status));
+        }
     }
     free(absolute);
     return status;
