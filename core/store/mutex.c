@@ -27,8 +27,27 @@ static bool recover(struct cte__mutex *mutex, int error)
     return true;
 }
 
+/* Critical sections last a microsecond or two; going to sleep and being woken costs fifty. */
+enum { SPINS = 64, PAUSES_PER_SPIN = 32 };
+
+static void pause_briefly(void)
+{
+    for (int i = 0; i < PAUSES_PER_SPIN; i++)
+#if defined(__x86_64__)
+        __builtin_ia32_pause();
+#else
+        atomic_signal_fence(memory_order_seq_cst);
+#endif
+}
+
 bool cte__mutex_lock(struct cte__mutex *mutex)
 {
+    for (int i = 0; i < SPINS; i++) {
+        int error = pthread_mutex_trylock(&mutex->mutex);
+        if (error != EBUSY)
+            return recover(mutex, error);
+        pause_briefly();
+    }
     return recover(mutex, pthread_mutex_lock(&mutex->mutex));
 }
 
