@@ -150,24 +150,36 @@ static cte_status cut_chunks(struct cte__store *store, cte__unit tag, uint64_t s
     return status;
 }
 
-/* Cuts stored data, then the real file.  Everything is noted in the record before, so that the next
- * one to lock it can finish what a dying process began: bytes behind the cut never come back. */
+static cte_status cut_real(struct cte__file_state *file, int fd, uint64_t size_bytes)
+{
+    struct stat st;
+    if (fstat(fd, &st) != 0)
+        return -errno;
+    if ((uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0)
+        return -errno;
+    atomic_store(&file->real_bytes, cte__min((uint64_t)st.st_size, size_bytes));
+    return CTE_OK;
+}
+
+/* Cuts the real file, which may fail, then stored data.  Everything is noted in the record before,
+ * so that the next one to lock it can finish what a dying process began: bytes behind the cut never
+ * come back. */
 static cte_status cut(struct cte__store *store, cte__unit tag, int fd, uint64_t size_bytes)
 {
-    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
-    struct stat st;
-    atomic_store(&file->truncate_to, size_bytes + 1);
-    atomic_store(&file->size_bytes, size_bytes);
+    struct cte__tag_record *record = cte__tag_at(store, tag);
+    struct cte__file_state *file = &record->file;
+    uint64_t pending = atomic_exchange(&file->truncate_to, size_bytes + 1);
+    uint64_t before = atomic_exchange(&file->size_bytes, size_bytes);
     for (int i = 0; i < CTE__DRAIN_LANES; i++)
         cte__lane_lock(&file->lane[i]);
-    cte_status status = cut_chunks(store, tag, size_bytes);
-    if (status == CTE_OK && fd >= 0) {
-        if (fstat(fd, &st) != 0)
-            status = -errno;
-        else if ((uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0)
-            status = -errno;
-        else
-            atomic_store(&file->real_bytes, cte__min((uint64_t)st.st_size, size_bytes));
+    cte_status status = cut_real(file, fd, size_bytes);
+    if (status != CTE_OK) {
+        cte__tracked_extend(record, before);
+        atomic_store(&file->truncate_to, pending);
+    } else {
+        status = cut_chunks(store, tag, size_bytes);
+        if (status == CTE_OK)
+            atomic_store(&file->truncate_to, 0);
     }
     for (int i = CTE__DRAIN_LANES - 1; i >= 0; i--)
         cte__mutex_unlock(&file->lane[i]);
@@ -186,7 +198,6 @@ void cte__tracked_lock(struct cte__store *store, cte__unit tag, int fd)
         if (status != CTE_OK)
             cte__log_warn("%s: cutting it to %llu bytes failed: %s", cte__tag_at(store, tag)->path,
                           (unsigned long long)(pending - 1), cte_status_string(status));
-        atomic_store(&file->truncate_to, 0);
     }
 }
 
@@ -204,7 +215,6 @@ cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd
     uint64_t before = atomic_load(&file->size_bytes);
     if (size_bytes < before) {
         status = cut(store, tag, fd, size_bytes);
-        atomic_store(&file->truncate_to, 0);
     } else {
         cte__tracked_extend(cte__tag_at(store, tag), size_bytes);
     }
@@ -355,6 +365,10 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         /* Again: completing somebody's truncation may just have cut the file. */
         if (fstat(fd, &st) != 0)
             status = -errno;
+        /* Not done if this is a reader's descriptor. */
+        uint64_t pending = atomic_load(&record->file.truncate_to);
+        if (pending != 0 && (uint64_t)st.st_size >= pending)
+            st.st_size = (off_t)(pending - 1);
         if (status == CTE_OK && !find_open(client, *tag) && is_first(&record->file, self))
             status = first_open(store, *tag, fd, &st, mode, drain);
         if (status == CTE_OK)

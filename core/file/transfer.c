@@ -155,7 +155,10 @@ cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, 
     /* A truncation that its process died in must not cut off what is written after it. */
     if (atomic_load(&record_of(file)->file.truncate_to) != 0) {
         cte__tracked_lock(store_of(file), file->tag, file->fd);
+        bool pending = atomic_load(&record_of(file)->file.truncate_to) != 0;
         cte__tracked_unlock(store_of(file), file->tag);
+        if (pending)
+            return -EIO; /* the real file cannot be cut: said in the log */
     }
     for (size_t i = 0; i < count && status == CTE_OK; i++) {
         status = add_segment(&batch, segments[i].offset, segments[i].length, segments[i].base);
