@@ -94,7 +94,9 @@ bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag)
     size_t count;
     const struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     bool dirty = false;
-    if (atomic_load(&file->size_bytes) > atomic_load(&file->real_bytes))
+    /* A size that the real file does not have yet, or a truncation that somebody died in. */
+    if (atomic_load(&file->size_bytes) > atomic_load(&file->real_bytes) ||
+        atomic_load(&file->truncate_to) != 0)
         return true;
     cte__store_sweep_if_wanted(store);
     if (cte__tracked_chunks(store, tag, &chunks, &count) != CTE_OK)

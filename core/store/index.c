@@ -381,6 +381,7 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     cte__file_opener_set(&tag->file, owner, false);
     /* The list is asked, not the count: who died while removing a chunk left that too high. */
     bool remove = !cte__file_has_openers(&tag->file) &&
+                  atomic_load(&tag->file.truncate_to) == 0 &&
                   atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes) &&
                   cte__tag_each(store, tag, stop_at_entry, NULL) == CTE_OK;
     if (remove) {
