@@ -80,23 +80,58 @@ cte_status cte__change_keep(struct cte__change *change, const struct cte__span *
     return cte__span_list_add(&change->new, &kept);
 }
 
-cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
-                               uint32_t state, struct cte__run_list *run_list)
+static bool has_runs_in(const struct cte__run_list *list, cte__page page)
 {
-    struct cte__span restated = *old;
-    struct cte__span old_runs = {.runs = old->runs}; /* no pages: only the runs go */
-    restated.state = state;
-    restated.runs = 0;
-    restated.run_list = state == CTE__PAGE_PARTIAL ? run_list : NULL;
+    for (uint32_t i = 0; list && i < list->count; i++)
+        if (list->run[i].page == page)
+            return true;
+    return false;
+}
+
+static cte_status drop_page(struct cte__change *change, cte__page page,
+                            const struct cte__run_list *kept)
+{
+    struct cte__span gone = {.page = page, .count = 1};
+    return has_runs_in(kept, page) ? CTE_OK : cte__span_list_add(&change->gone, &gone);
+}
+
+cte_status cte__change_replace(struct cte__change *change, const struct cte__span *old,
+                               const struct cte__run_list *kept)
+{
+    cte__page pages[CTE__RUN_PAGES_MAX];
+    if (old->state != CTE__PAGE_PARTIAL && old->count == 1)
+        return drop_page(change, old->page, kept);
+    if (old->state != CTE__PAGE_PARTIAL)
+        return cte__span_list_add(&change->gone, old);
+    const struct cte__runs *runs = cte__unit_at(change->store, old->runs);
+    uint32_t count = cte__runs_pages(runs->run, runs->count, pages);
+    assert(count <= CTE__RUN_PAGES_MAX);
     cte_status status = CTE_OK;
-    if (old->runs != 0)
-        status = cte__span_list_add(&change->gone, &old_runs);
+    for (uint32_t i = 0; i < count && status == CTE_OK; i++)
+        status = drop_page(change, pages[i], kept);
+    struct cte__span only_runs = {.runs = old->runs};
+    return status == CTE_OK ? cte__span_list_add(&change->gone, &only_runs) : status;
+}
+
+cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
+                               struct cte__run_list *list)
+{
+    struct cte__span restated = {
+        .index = old->index,
+        .page = list->run[0].page,
+        .count = 1,
+        .state = cte__runs_page_state(list->run, list->count),
+        .checksums = &list->run[0].checksum,
+    };
+    if (restated.state == CTE__PAGE_PARTIAL)
+        restated.run_list = list;
+    cte_status status = cte__change_replace(change, old, list);
     return status == CTE_OK ? cte__span_list_add(&change->new, &restated) : status;
 }
 
 cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span)
 {
-    return cte__span_list_add(&change->gone, span);
+    return cte__change_replace(change, span, NULL);
 }
 
 cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh)
@@ -162,6 +197,7 @@ static cte_status build_map(struct cte__change *change, cte__unit *unit)
     struct cte__map *map = cte__unit_at(store, *unit);
     map->size_bytes = change->size_bytes;
     map->page_count = pages;
+    map->extent_count = 0;
     for (size_t i = 0; i < change->new.count; i++) {
         const struct cte__span *span = &spans[i];
         if (i > 0 && joins(store, span - 1, span))

@@ -35,9 +35,14 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
 /* Pages that stay as they are, part of an old span or all of it. */
 cte_status cte__change_keep(struct cte__change *change, const struct cte__span *span);
 
-/* A page (or span, if it is not PARTIAL) that stays where it is with another state, and runs. */
+/* One page whose valid bytes become those of `list`, which has runs in the page's old pages, or
+ * (see cte__change_add) in a fresh one.  `list` must last until the change ends. */
 cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
-                               uint32_t state, struct cte__run_list *run_list);
+                               struct cte__run_list *list);
+
+/* Pages that go, but for those in which `kept` (NULL: none) still has runs. */
+cte_status cte__change_replace(struct cte__change *change, const struct cte__span *old,
+                               const struct cte__run_list *kept);
 cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span);
 cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh);
 
@@ -53,9 +58,15 @@ void cte__change_end(struct cte__change *change);
 /* A snapshot of what a change has loaded; the shard is locked. */
 cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot);
 
-/* True if the runs that a snapshot copied are those of a page of the locked blob. */
-bool cte__same_runs(const struct cte__store *store, const struct cte__span *snapshot_span,
-                    const struct cte__span *locked_span);
+/* True if a page of a snapshot and one of the locked blob hold the same bytes.  With checksums, the
+ * same place and the same checksum mean the same bytes, even if the blob changed elsewhere;
+ * without, the answer is no. */
+bool cte__same_page(const struct cte__store *store, const struct cte__span *snapshot_page,
+                    const struct cte__span *locked_page);
+
+/* Reads one page and verifies its checksum. */
+cte_status cte__page_read(struct cte__store *store, cte__page page, uint64_t index,
+                          uint32_t checksum, void *bytes);
 
 /* `count` pages of a span from its page number `skip` on. */
 struct cte__span cte__span_part(const struct cte__span *span, uint32_t skip, uint32_t count);

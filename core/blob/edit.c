@@ -13,7 +13,6 @@ struct edit {
                        struct cte__run_list **list);
     const struct cte__snapshot *snapshot;
     bool same_version;
-    bool checksum;
     uint64_t start, end;
     const struct cte__store *store;
     struct cte__run_list *run_lists;
@@ -29,7 +28,8 @@ static const struct cte__run *runs_of(const struct edit *edit, const struct cte_
         *count = runs->count;
         return runs->run;
     }
-    *whole = cte__run_make(0, CTE__PAGE_BYTES, page->state == CTE__PAGE_DIRTY);
+    *whole = cte__run_make(0, CTE__PAGE_BYTES, page->state == CTE__PAGE_DIRTY, page->page,
+                           page->checksums[0]);
     *count = 1;
     return whole;
 }
@@ -46,7 +46,7 @@ static cte_status apply_page(struct cte__change *change, struct edit *edit,
     edit->changed = true;
     if (list->count == 0)
         return cte__change_drop(change, page);
-    return cte__change_restate(change, page, cte__runs_page_state(list->run, list->count), list);
+    return cte__change_restate(change, page, list);
 }
 
 /* Applies an edit to each page of a blob and publishes the result, if anything changed. */
@@ -60,7 +60,6 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     if (status != CTE_OK)
         return status;
     edit->store = store;
-    edit->checksum = store->checksum;
     edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
                          edit->snapshot->version == change.version;
     for (size_t i = 0; i < change.old.count; i++)
@@ -118,8 +117,15 @@ static bool same_page(const struct edit *edit, const struct cte__span *page)
         return true;
     struct cte__span before =
         cte__span_part(&list->spans[i], (uint32_t)(page->index - list->spans[i].index), 1);
-    return edit->checksum && before.page == page->page && before.state == page->state &&
-           before.checksums[0] == page->checksums[0] && cte__same_runs(edit->store, &before, page);
+    return cte__same_page(edit->store, &before, page);
+}
+
+static bool covers_page(const struct cte__run_list *list)
+{
+    uint32_t at = 0;
+    for (uint32_t i = 0; i < list->count && list->run[i].start == at; i++)
+        at = cte__run_end(list->run[i]);
+    return at == CTE__PAGE_BYTES;
 }
 
 static cte_status clean_page(struct edit *edit, const struct cte__span *page,
@@ -134,9 +140,10 @@ static cte_status clean_page(struct edit *edit, const struct cte__span *page,
     if (!*list)
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
-        cte__run_list_append(*list, runs[i].start, cte__run_end(runs[i]), false);
-    /* Clean bytes of a partial page are worth less than the page: the real file has them. */
-    if (cte__runs_page_state((*list)->run, (*list)->count) == CTE__PAGE_PARTIAL)
+        cte__run_list_append(*list, cte__run_make(runs[i].start, cte__run_end(runs[i]), false,
+                                                  runs[i].page, runs[i].checksum));
+    /* Clean bytes of an incomplete page are worth less than the page: the real file has them. */
+    if (!covers_page(*list))
         (*list)->count = 0;
     return CTE_OK;
 }
@@ -163,7 +170,7 @@ static cte_status drop_clean_page(struct edit *edit, const struct cte__span *pag
         return -ENOMEM;
     for (uint32_t i = 0; i < count; i++)
         if (cte__run_dirty(runs[i]))
-            cte__run_list_append(*list, runs[i].start, cte__run_end(runs[i]), true);
+            cte__run_list_append(*list, runs[i]);
     return CTE_OK;
 }
 

@@ -93,14 +93,18 @@ cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__sn
     return status;
 }
 
-bool cte__same_runs(const struct cte__store *store, const struct cte__span *snapshot_span,
-                    const struct cte__span *locked_span)
+bool cte__same_page(const struct cte__store *store, const struct cte__span *snapshot_page,
+                    const struct cte__span *locked_page)
 {
-    if (!snapshot_span->run_list || locked_span->runs == 0)
-        return !snapshot_span->run_list && locked_span->runs == 0;
-    const struct cte__runs *runs = cte__unit_at(store, locked_span->runs);
-    return runs->count == snapshot_span->run_list->count &&
-           memcmp(runs->run, snapshot_span->run_list->run, runs->count * sizeof runs->run[0]) == 0;
+    if (!store->checksum || snapshot_page->state != locked_page->state)
+        return false;
+    if (locked_page->state != CTE__PAGE_PARTIAL)
+        return snapshot_page->page == locked_page->page &&
+               snapshot_page->checksums[0] == locked_page->checksums[0];
+    const struct cte__runs *runs = cte__unit_at(store, locked_page->runs);
+    const struct cte__run_list *list = snapshot_page->run_list;
+    return runs->count == list->count &&
+           memcmp(runs->run, list->run, runs->count * sizeof runs->run[0]) == 0;
 }
 
 void cte__snapshot_init(struct cte__snapshot *snapshot)
@@ -148,12 +152,19 @@ bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *
     return current;
 }
 
-static cte_status verify(struct cte__store *store, const struct cte__span *span, uint32_t i,
-                         const void *page)
+static cte_status verify(const struct cte__store *store, const void *page, uint64_t index,
+                         uint32_t checksum)
 {
-    if (!store->checksum || cte__page_checksum(page, span->index + i) == span->checksums[i])
-        return CTE_OK;
-    return CTE_ERR_CHECKSUM;
+    return !store->checksum || cte__page_checksum(page, index) == checksum ? CTE_OK
+                                                                           : CTE_ERR_CHECKSUM;
+}
+
+cte_status cte__page_read(struct cte__store *store, cte__page page, uint64_t index,
+                          uint32_t checksum, void *bytes)
+{
+    struct iovec iov = {bytes, CTE__PAGE_BYTES};
+    cte_status status = cte__pages_io(store, false, page, 0, &iov, 1, CTE__PAGE_BYTES);
+    return status == CTE_OK ? verify(store, bytes, index, checksum) : status;
 }
 
 static cte_status miss(struct cte__piece_list *missing, uint64_t offset, size_t length, char *base)
@@ -164,36 +175,47 @@ static cte_status miss(struct cte__piece_list *missing, uint64_t offset, size_t 
     return CTE_OK;
 }
 
+/* Bytes [start, end) of a partial page. */
+static cte_status read_runs(struct cte__store *store, const struct cte__span *span, uint32_t start,
+                            uint32_t end, char *base, struct cte__piece_list *missing)
+{
+    _Alignas(64) char bounce[CTE__PAGE_BYTES];
+    const struct cte__run *loaded = NULL; /* whose page is in the bounce buffer */
+    uint64_t page_offset = cte__pages_to_bytes(span->index);
+    uint32_t at = start;
+    cte_status status = CTE_OK;
+    for (uint32_t r = 0; r < span->run_list->count && at < end && status == CTE_OK; r++) {
+        const struct cte__run *run = &span->run_list->run[r];
+        uint32_t from = (uint32_t)cte__max(run->start, at);
+        uint32_t to = (uint32_t)cte__min(cte__run_end(*run), end);
+        if (from >= to)
+            continue;
+        if (!loaded || loaded->page != run->page)
+            status = cte__page_read(store, run->page, span->index, run->checksum, bounce);
+        loaded = run;
+        if (status == CTE_OK)
+            status = miss(missing, page_offset + at, from - at, base + (at - start));
+        if (status == CTE_OK)
+            memcpy(base + (from - start), bounce + from, to - from);
+        at = to;
+    }
+    return status == CTE_OK ? miss(missing, page_offset + at, end - at, base + (at - start))
+                            : status;
+}
+
 /* Bytes [start, end) of page `i` of a span, by way of a bounce buffer. */
 static cte_status read_part(struct cte__store *store, const struct cte__span *span, uint32_t i,
                             uint32_t start, uint32_t end, char *base,
                             struct cte__piece_list *missing)
 {
     _Alignas(64) char bounce[CTE__PAGE_BYTES];
-    struct iovec iov = {bounce, sizeof bounce};
-    cte_status status = cte__pages_io(store, false, span->page + i, 0, &iov, 1, sizeof bounce);
+    if (span->state == CTE__PAGE_PARTIAL)
+        return read_runs(store, span, start, end, base, missing);
+    cte_status status =
+        cte__page_read(store, span->page + i, span->index + i, span->checksums[i], bounce);
     if (status == CTE_OK)
-        status = verify(store, span, i, bounce);
-    if (status != CTE_OK)
-        return status;
-    if (span->state != CTE__PAGE_PARTIAL) {
         memcpy(base, bounce + start, end - start);
-        return CTE_OK;
-    }
-    uint64_t page_offset = cte__pages_to_bytes(span->index + i);
-    uint32_t at = start;
-    for (uint32_t r = 0; r < span->run_list->count && at < end && status == CTE_OK; r++) {
-        struct cte__run run = span->run_list->run[r];
-        uint32_t from = (uint32_t)cte__max(run.start, at);
-        uint32_t to = (uint32_t)cte__min(cte__run_end(run), end);
-        if (from >= to)
-            continue;
-        status = miss(missing, page_offset + at, from - at, base + (at - start));
-        memcpy(base + (from - start), bounce + from, to - from);
-        at = to;
-    }
-    return status == CTE_OK ? miss(missing, page_offset + at, end - at, base + (at - start))
-                            : status;
+    return status;
 }
 
 /* `count` whole pages of a span, from its page `i` on. */
@@ -203,7 +225,8 @@ static cte_status read_whole(struct cte__store *store, const struct cte__span *s
     struct iovec iov = {base, cte__pages_to_bytes(count)};
     cte_status status = cte__pages_io(store, false, span->page + i, 0, &iov, 1, iov.iov_len);
     for (uint32_t n = 0; n < count && status == CTE_OK; n++)
-        status = verify(store, span, i + n, base + cte__pages_to_bytes(n));
+        status = verify(store, base + cte__pages_to_bytes(n), span->index + i + n,
+                        span->checksums[i + n]);
     return status;
 }
 

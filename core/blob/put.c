@@ -19,12 +19,12 @@ struct touched {
     int32_t bounced;    /* into put.bounced, or NOT_BOUNCED */
 };
 
-/* A page that is put in part, and merged with what was there. */
+/* A page that is put in part. */
 struct bounced {
     size_t first_piece, last_piece; /* the pieces that touch it */
-    struct cte__span before;        /* state NONE: nothing was there */
-    uint32_t state;
-    struct cte__run_list *run_list;
+    struct cte__span before;        /* merging: what was there, and is in the fresh page now too */
+    uint32_t state;                 /* of the page with the put's bytes */
+    struct cte__run_list *run_list; /* PARTIAL: its valid bytes */
 };
 
 struct put {
@@ -41,6 +41,7 @@ struct put {
     uint32_t run_count;
     void *memory; /* of the arrays above */
     char *bounces;
+    bool merging; /* bounced pages bring the old bytes along: they would lie in too many pages */
     struct cte__run_list *run_lists;
 };
 
@@ -130,7 +131,7 @@ static cte_status plan(struct put *put)
     return CTE_OK;
 }
 
-/* ---- merging with what was there ------------------------------------------------------------ */
+/* ---- pages put in part ---------------------------------------------------------------------- */
 
 /* One page of a list of spans; state NONE if the list has none there. */
 static struct cte__span find_page(const struct cte__span_list *list, uint64_t index)
@@ -155,102 +156,160 @@ static bool piece_in_page(const struct cte__piece *piece, uint64_t index, uint32
     return true;
 }
 
-/* The valid bytes of a page with the put's bytes over them. */
-static cte_status merge_runs(struct put *put, struct bounced *bounced, uint64_t index)
+/* Copies the valid old bytes of a page into its bounce buffer, which is zeros. */
+static cte_status bring_old_bytes(struct cte__store *store, const struct cte__span *before,
+                                  char *bytes)
 {
-    const struct cte__span *before = &bounced->before;
-    bool partial = before->state == CTE__PAGE_PARTIAL;
-    struct cte__run whole = cte__run_make(0, CTE__PAGE_BYTES, before->state == CTE__PAGE_DIRTY);
-    const struct cte__run *below = partial ? before->run_list->run : &whole;
-    uint32_t below_count = partial                           ? before->run_list->count
-                           : before->state == CTE__PAGE_NONE ? 0
-                                                             : 1;
-    uint32_t pieces = (uint32_t)(bounced->last_piece - bounced->first_piece + 1), start, end;
-    struct cte__run_list *above = cte__run_list_new(&put->run_lists, pieces);
-    struct cte__run_list *merged =
-        cte__run_list_new(&put->run_lists, 2 * (below_count + pieces) + 1);
-    if (!above || !merged)
-        return -ENOMEM;
-    for (size_t p = bounced->first_piece; p <= bounced->last_piece; p++)
-        if (piece_in_page(&put->pieces[p], index, &start, &end))
-            cte__run_list_append(above, start, end, true);
-    cte__runs_overlay(below, below_count, above->run, above->count, merged);
-    bounced->state = cte__runs_page_state(merged->run, merged->count);
-    bounced->run_list = bounced->state == CTE__PAGE_PARTIAL ? merged : NULL;
-    return CTE_OK;
-}
-
-/* Fills the bounce buffer of a page put in part: the old bytes, then the new ones. */
-static cte_status merge_bytes(struct put *put, const struct bounced *bounced,
-                              const struct touched *touched)
-{
-    const struct cte__span *before = &bounced->before;
-    char *bytes = (char *)touched->source;
-    uint32_t start, end;
-    if (before->state == CTE__PAGE_NONE) {
-        memset(bytes, 0, CTE__PAGE_BYTES);
-    } else {
-        struct iovec iov = {bytes, CTE__PAGE_BYTES};
-        cte_status status =
-            cte__pages_io(put->store, false, before->page, 0, &iov, 1, CTE__PAGE_BYTES);
-        if (status != CTE_OK)
-            return status;
-        if (put->store->checksum &&
-            cte__page_checksum(bytes, before->index) != before->checksums[0])
-            return CTE_ERR_CHECKSUM;
-    }
-    for (size_t p = bounced->first_piece; p <= bounced->last_piece; p++) {
-        const struct cte__piece *piece = &put->pieces[p];
-        if (piece_in_page(piece, touched->index, &start, &end))
-            memcpy(bytes + start,
-                   piece->base + (cte__pages_to_bytes(touched->index) + start - piece->offset),
-                   end - start);
-    }
-    return CTE_OK;
-}
-
-/* Merges the pages that are put in part with what the snapshot has. */
-static cte_status merge(struct put *put, const struct cte__snapshot *snapshot)
-{
+    char page[CTE__PAGE_BYTES];
     cte_status status = CTE_OK;
-    for (size_t i = 0; i < put->count && status == CTE_OK; i++) {
-        const struct touched *touched = &put->touched[i];
-        if (touched->bounced == NOT_BOUNCED)
-            continue;
-        struct bounced *bounced = &put->bounced[touched->bounced];
-        bounced->before = find_page(&snapshot->list, touched->index);
-        bounced->state = CTE__PAGE_DIRTY;
-        status = merge_bytes(put, bounced, touched);
-        /* A blob has no bytes but its own: the rest of the page is zeros, and valid. */
-        if (status == CTE_OK && put->key->type == CTE__ENTRY_CHUNK)
-            status = merge_runs(put, bounced, touched->index);
+    if (before->state == CTE__PAGE_NONE)
+        return CTE_OK;
+    if (before->state != CTE__PAGE_PARTIAL)
+        return cte__page_read(store, before->page, before->index, before->checksums[0], bytes);
+    const struct cte__run_list *list = before->run_list;
+    for (uint32_t r = 0; r < list->count && status == CTE_OK; r++) {
+        const struct cte__run *run = &list->run[r];
+        if (r == 0 || run->page != run[-1].page)
+            status = cte__page_read(store, run->page, before->index, run->checksum, page);
+        if (status == CTE_OK)
+            memcpy(bytes + run->start, page + run->start, cte__run_length(*run));
     }
     return status;
 }
 
-/* True if the pages that a merge read are still what the blob has there.  With checksums, the same
- * place and the same checksum mean the same bytes, even if the blob changed elsewhere. */
+/* Zeros what the first and only piece of a page leaves, or all of it. */
+static void clear_bounce(const struct put *put, const struct bounced *bounced, uint64_t index,
+                         char *bytes)
+{
+    uint32_t start = CTE__PAGE_BYTES, end = CTE__PAGE_BYTES;
+    if (bounced->first_piece == bounced->last_piece && !put->merging)
+        piece_in_page(&put->pieces[bounced->first_piece], index, &start, &end);
+    memset(bytes, 0, start);
+    memset(bytes + end, 0, CTE__PAGE_BYTES - end);
+}
+
+/* Fills the bounce buffers: zeros, the old bytes if merging, the new bytes. */
+static cte_status fill_bounces(struct put *put, const struct cte__snapshot *snapshot)
+{
+    uint32_t start, end;
+    for (size_t i = 0; i < put->count; i++) {
+        const struct touched *touched = &put->touched[i];
+        if (touched->bounced == NOT_BOUNCED)
+            continue;
+        struct bounced *bounced = &put->bounced[touched->bounced];
+        char *bytes = (char *)touched->source;
+        clear_bounce(put, bounced, touched->index, bytes);
+        if (put->merging) {
+            bounced->before = find_page(&snapshot->list, touched->index);
+            cte_status status = bring_old_bytes(put->store, &bounced->before, bytes);
+            if (status != CTE_OK)
+                return status;
+        }
+        for (size_t p = bounced->first_piece; p <= bounced->last_piece; p++) {
+            const struct cte__piece *piece = &put->pieces[p];
+            if (piece_in_page(piece, touched->index, &start, &end))
+                memcpy(bytes + start,
+                       piece->base + (cte__pages_to_bytes(touched->index) + start - piece->offset),
+                       end - start);
+        }
+    }
+    return CTE_OK;
+}
+
+/* True if the old bytes that a merge brought along are still what the blob has. */
 static bool merge_is_current(const struct put *put, const struct cte__change *change,
                              const struct cte__snapshot *snapshot)
 {
-    if (put->bounced_count == 0 ||
-        (change->entry == snapshot->entry && change->version == snapshot->version))
+    if (!put->merging || (change->entry == snapshot->entry && change->version == snapshot->version))
         return true;
-    if (!put->store->checksum)
-        return false;
     for (size_t i = 0; i < put->count; i++) {
         if (put->touched[i].bounced == NOT_BOUNCED)
             continue;
         const struct cte__span *before = &put->bounced[put->touched[i].bounced].before;
         struct cte__span now = find_page(&change->old, put->touched[i].index);
-        if (now.state != before->state)
-            return false;
-        if (now.state != CTE__PAGE_NONE &&
-            (now.page != before->page || now.checksums[0] != before->checksums[0] ||
-             !cte__same_runs(put->store, before, &now)))
+        bool both_empty =
+            before->state == CTE__PAGE_NONE && now.state == CTE__PAGE_NONE && put->store->checksum;
+        if (!both_empty &&
+            (before->state == CTE__PAGE_NONE || !cte__same_page(put->store, before, &now)))
             return false;
     }
     return true;
+}
+
+/* The runs of an old page, in a new list. */
+static struct cte__run_list *old_runs(struct put *put, const struct cte__span *old)
+{
+    const struct cte__runs *runs =
+        old->state == CTE__PAGE_PARTIAL ? cte__unit_at(put->store, old->runs) : NULL;
+    struct cte__run_list *list = cte__run_list_new(&put->run_lists, runs ? runs->count : 1);
+    if (!list || old->state == CTE__PAGE_NONE)
+        return list;
+    list->count = runs ? runs->count : 1;
+    if (runs)
+        memcpy(list->run, runs->run, runs->count * sizeof runs->run[0]);
+    else
+        list->run[0] = cte__run_make(0, CTE__PAGE_BYTES, old->state == CTE__PAGE_DIRTY, old->page,
+                                     old->checksums[0]);
+    return list;
+}
+
+/* The runs that the put itself has in a bounced page. */
+static struct cte__run_list *own_runs(struct put *put, size_t i, cte__page page)
+{
+    const struct touched *touched = &put->touched[i];
+    const struct bounced *bounced = &put->bounced[touched->bounced];
+    uint32_t start, end;
+    struct cte__run_list *list = cte__run_list_new(
+        &put->run_lists, (uint32_t)(bounced->last_piece - bounced->first_piece + 1));
+    for (size_t p = bounced->first_piece; list && p <= bounced->last_piece; p++)
+        if (piece_in_page(&put->pieces[p], touched->index, &start, &end))
+            cte__run_list_append(list, cte__run_make(start, end, true, page, put->checksums[i]));
+    return list;
+}
+
+/* Decides what a bounced page, now at `page`, becomes over what the locked blob has there. -EAGAIN:
+ * its bytes would lie in too many pages, so they must be merged. */
+static cte_status resolve(struct put *put, const struct cte__change *change, size_t i,
+                          cte__page page, bool replace)
+{
+    struct bounced *bounced = &put->bounced[put->touched[i].bounced];
+    struct cte__span old = find_page(&change->old, put->touched[i].index);
+    cte__page pages[CTE__RUN_PAGES_MAX];
+    bounced->run_list = NULL;
+    bounced->state = CTE__PAGE_DIRTY;
+    /* A blob has no bytes but its own: the rest of a new page is zeros, and valid. */
+    if (put->key->type == CTE__ENTRY_BLOB && (replace || old.state == CTE__PAGE_NONE))
+        return CTE_OK;
+    if (replace)
+        old.state = CTE__PAGE_NONE;
+    struct cte__run_list *below = old_runs(put, &old), *own = own_runs(put, i, page);
+    if (!below || !own)
+        return -ENOMEM;
+    for (uint32_t r = 0; put->merging && r < below->count; r++) {
+        below->run[r].page = page;
+        below->run[r].checksum = put->checksums[i];
+    }
+    struct cte__run_list *list =
+        cte__run_list_new(&put->run_lists, 2 * (below->count + own->count) + 1);
+    if (!list)
+        return -ENOMEM;
+    cte__runs_overlay(below->run, below->count, own->run, own->count, list);
+    bounced->state = cte__runs_page_state(list->run, list->count);
+    if (bounced->state != CTE__PAGE_PARTIAL)
+        return CTE_OK;
+    bounced->run_list = list;
+    return cte__runs_pages(list->run, list->count, pages) <= CTE__RUN_PAGES_MAX ? CTE_OK : -EAGAIN;
+}
+
+static cte_status resolve_bounced(struct put *put, const struct cte__change *change, bool replace)
+{
+    cte_status status = CTE_OK;
+    size_t i = 0;
+    for (uint32_t r = 0; r < put->run_count && put->bounced_count > 0; r++)
+        for (uint32_t n = 0; n < put->runs[r].count && status == CTE_OK; n++, i++)
+            if (put->touched[i].bounced != NOT_BOUNCED)
+                status = resolve(put, change, i, put->runs[r].page + n, replace);
+    return status;
 }
 
 /* ---- storing the bytes ---------------------------------------------------------------------- */
@@ -316,9 +375,9 @@ static cte_status store_pages(struct put *put, float score)
 
 /* ---- publishing ----------------------------------------------------------------------------- */
 
-/* Keeps (or, replacing, drops) the old pages in [from, to). */
+/* Keeps the old pages in [from, to), or drops them, but for those in which `kept` has runs. */
 static cte_status pass_old(struct cte__change *change, size_t *o, uint64_t from, uint64_t to,
-                           bool drop)
+                           bool drop, const struct cte__run_list *kept)
 {
     cte_status status = CTE_OK;
     while (*o < change->old.count && change->old.spans[*o].index < to && status == CTE_OK) {
@@ -328,7 +387,8 @@ static cte_status pass_old(struct cte__change *change, size_t *o, uint64_t from,
         if (start < end) {
             struct cte__span part =
                 cte__span_part(old, (uint32_t)(start - old->index), (uint32_t)(end - start));
-            status = drop ? cte__change_drop(change, &part) : cte__change_keep(change, &part);
+            status =
+                drop ? cte__change_replace(change, &part, kept) : cte__change_keep(change, &part);
         }
         if (old_end > to)
             break;
@@ -370,17 +430,17 @@ static cte_status assemble(const struct put *put, struct cte__change *change, bo
         for (uint32_t used = 0; used < put->runs[r].count && status == CTE_OK;) {
             struct cte__span span =
                 fresh_span(put, i, put->runs[r].page + used, put->runs[r].count - used);
-            status = pass_old(change, &o, at, span.index, replace);
+            status = pass_old(change, &o, at, span.index, replace, NULL);
             at = span.index + span.count;
             if (status == CTE_OK)
-                status = pass_old(change, &o, span.index, at, true);
+                status = pass_old(change, &o, span.index, at, true, span.run_list);
             if (status == CTE_OK)
                 status = cte__change_add(change, &span);
             used += span.count;
             i += span.count;
         }
     }
-    return status == CTE_OK ? pass_old(change, &o, at, UINT64_MAX, replace) : status;
+    return status == CTE_OK ? pass_old(change, &o, at, UINT64_MAX, replace, NULL) : status;
 }
 
 static cte_status publish(struct put *put, struct cte__change *change, float score, bool replace)
@@ -388,7 +448,9 @@ static cte_status publish(struct put *put, struct cte__change *change, float sco
     uint64_t end = 0;
     for (size_t i = 0; i < put->piece_count; i++)
         end = cte__max(end, put->pieces[i].offset + put->pieces[i].length);
-    cte_status status = assemble(put, change, replace);
+    cte_status status = resolve_bounced(put, change, replace);
+    if (status == CTE_OK)
+        status = assemble(put, change, replace);
     if (status == CTE_OK) {
         change->size_bytes = replace ? end : cte__max(change->size_bytes, end);
         change->score = score;
@@ -399,24 +461,37 @@ static cte_status publish(struct put *put, struct cte__change *change, float sco
     return status;
 }
 
-/* One try with the blob as the snapshot has it.  -EAGAIN: it changed where pages were merged. */
-static cte_status try_put(struct put *put, const struct cte__snapshot *snapshot, float score,
-                          bool replace)
+/* Fills and stores the pages; with the blob locked or not. */
+static cte_status prepare(struct put *put, const struct cte__snapshot *snapshot, float score)
 {
-    struct cte__change change;
-    cte_status status = merge(put, snapshot);
+    cte_status status = fill_bounces(put, snapshot);
     if (status != CTE_OK)
         return status;
     checksum_pages(put);
-    status = store_pages(put, score);
+    return store_pages(put, score);
+}
+
+/* -EAGAIN: bounced pages must be merged, or the blob changed where they were. */
+static cte_status put_unlocked(struct put *put, float score, bool replace)
+{
+    struct cte__snapshot snapshot;
+    struct cte__change change;
+    cte_status status = CTE_OK;
+    cte__snapshot_init(&snapshot);
+    if (put->merging)
+        status = cte__blob_snapshot(put->store, put->key, &snapshot);
+    if (status == CTE_OK)
+        status = prepare(put, &snapshot, score);
+    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(put->store, put->key, &snapshot))
+        status = -EAGAIN; /* a page was reused while it was read */
     if (status == CTE_OK)
         status = cte__change_begin(&change, put->store, put->key);
-    if (status != CTE_OK)
-        return status;
-    status = replace || merge_is_current(put, &change, snapshot)
-                 ? publish(put, &change, score, replace)
-                 : -EAGAIN;
-    cte__change_end(&change);
+    if (status == CTE_OK) {
+        status = merge_is_current(put, &change, &snapshot) ? publish(put, &change, score, replace)
+                                                           : -EAGAIN;
+        cte__change_end(&change);
+    }
+    cte__snapshot_free(&snapshot);
     return status;
 }
 
@@ -430,32 +505,12 @@ static cte_status put_locked(struct put *put, float score, bool replace)
         return status;
     status = cte__snapshot_locked(&change, &snapshot);
     if (status == CTE_OK) {
-        status = merge(put, &snapshot);
-        if (status == CTE_OK) {
-            checksum_pages(put);
-            status = store_pages(put, score);
-        }
+        status = prepare(put, &snapshot, score);
         if (status == CTE_OK)
             status = publish(put, &change, score, replace);
         cte__snapshot_free(&snapshot);
     }
     cte__change_end(&change);
-    return status;
-}
-
-static cte_status put_unlocked(struct put *put, float score, bool replace)
-{
-    struct cte__snapshot snapshot;
-    cte_status status = CTE_OK;
-    cte__snapshot_init(&snapshot);
-    /* Only merging needs the old state; whole pages just replace whatever is there. */
-    if (put->bounced_count > 0 && !replace)
-        status = cte__blob_snapshot(put->store, put->key, &snapshot);
-    if (status == CTE_OK)
-        status = try_put(put, &snapshot, score, replace);
-    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(put->store, put->key, &snapshot))
-        status = -EAGAIN; /* the page was reused while it was read */
-    cte__snapshot_free(&snapshot);
     return status;
 }
 
@@ -466,6 +521,7 @@ cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *k
     cte__store_sweep_if_wanted(store);
     for (int i = 0; i <= PUT_TRIES_UNLOCKED && status == -EAGAIN; i++) {
         struct put put = {.store = store, .key = key, .pieces = pieces, .piece_count = count};
+        put.merging = i > 0 && !replace;
         status = plan(&put);
         if (status == CTE_OK && (put.count > 0 || replace))
             status = i == PUT_TRIES_UNLOCKED ? put_locked(&put, score, replace)

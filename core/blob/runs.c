@@ -24,20 +24,20 @@ void cte__run_lists_free(struct cte__run_list *head)
     }
 }
 
-void cte__run_list_append(struct cte__run_list *list, uint32_t start, uint32_t end, bool dirty)
+void cte__run_list_append(struct cte__run_list *list, struct cte__run run)
 {
-    if (start >= end)
-        return;
     if (list->count > 0) {
         struct cte__run *last = &list->run[list->count - 1];
-        assert(cte__run_end(*last) <= start);
-        if (cte__run_end(*last) == start && cte__run_dirty(*last) == dirty) {
-            *last = cte__run_make(last->start, end - last->start, dirty);
+        assert(cte__run_end(*last) <= run.start);
+        if (cte__run_end(*last) == run.start && cte__run_dirty(*last) == cte__run_dirty(run) &&
+            last->page == run.page) {
+            *last = cte__run_make(last->start, cte__run_end(run), cte__run_dirty(run), run.page,
+                                  run.checksum);
             return;
         }
     }
     assert(list->count < list->capacity);
-    list->run[list->count++] = cte__run_make(start, end - start, dirty);
+    list->run[list->count++] = run;
 }
 
 /* Appends the part of below[*i…] that lies in [from, to), and steps over runs that end there. */
@@ -45,10 +45,13 @@ static void append_between(const struct cte__run *below, uint32_t below_count, u
                            uint32_t from, uint32_t to, struct cte__run_list *out)
 {
     while (*i < below_count && below[*i].start < to) {
-        uint32_t start = (uint32_t)cte__max(below[*i].start, from);
-        uint32_t end = (uint32_t)cte__min(cte__run_end(below[*i]), to);
-        cte__run_list_append(out, start, end, cte__run_dirty(below[*i]));
-        if (cte__run_end(below[*i]) > to)
+        struct cte__run run = below[*i];
+        uint32_t start = (uint32_t)cte__max(run.start, from);
+        uint32_t end = (uint32_t)cte__min(cte__run_end(run), to);
+        if (start < end)
+            cte__run_list_append(
+                out, cte__run_make(start, end, cte__run_dirty(run), run.page, run.checksum));
+        if (cte__run_end(run) > to)
             return;
         (*i)++;
     }
@@ -61,7 +64,7 @@ void cte__runs_overlay(const struct cte__run *below, uint32_t below_count,
     uint32_t i = 0, at = 0;
     for (uint32_t a = 0; a < above_count; a++) {
         append_between(below, below_count, &i, at, above[a].start, out);
-        cte__run_list_append(out, above[a].start, cte__run_end(above[a]), cte__run_dirty(above[a]));
+        cte__run_list_append(out, above[a]);
         at = cte__run_end(above[a]);
     }
     append_between(below, below_count, &i, at, CTE__PAGE_BYTES, out);
@@ -82,4 +85,21 @@ uint32_t cte__runs_page_state(const struct cte__run *list, uint32_t count)
     if (count == 1 && cte__run_length(list[0]) == CTE__PAGE_BYTES)
         return cte__run_dirty(list[0]) ? CTE__PAGE_DIRTY : CTE__PAGE_CLEAN;
     return CTE__PAGE_PARTIAL;
+}
+
+uint32_t cte__runs_pages(const struct cte__run *list, uint32_t count,
+                         cte__page pages[CTE__RUN_PAGES_MAX])
+{
+    uint32_t found = 0;
+    for (uint32_t i = 0; i < count; i++) {
+        uint32_t p = 0;
+        while (p < found && pages[p] != list[i].page)
+            p++;
+        if (p < found)
+            continue;
+        if (found == CTE__RUN_PAGES_MAX)
+            return CTE__RUN_PAGES_MAX + 1;
+        pages[found++] = list[i].page;
+    }
+    return found;
 }

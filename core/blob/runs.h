@@ -18,10 +18,13 @@ struct cte__run_list {
     struct cte__run run[];
 };
 
-static inline struct cte__run cte__run_make(uint32_t start, uint32_t length, bool dirty)
+/* Bytes [start, end) of a page, stored in `page`. */
+static inline struct cte__run cte__run_make(uint32_t start, uint32_t end, bool dirty,
+                                            cte__page page, uint32_t checksum)
 {
-    assert(length > 0 && start + length <= CTE__PAGE_BYTES);
-    return (struct cte__run){(uint16_t)start, (uint16_t)(length << 1 | dirty)};
+    assert(start < end && end <= CTE__PAGE_BYTES);
+    return (struct cte__run){(uint16_t)start, (uint16_t)((end - start) << 1 | dirty), checksum,
+                             page};
 }
 
 static inline uint32_t cte__run_length(struct cte__run run)
@@ -43,8 +46,8 @@ static inline bool cte__run_dirty(struct cte__run run)
 struct cte__run_list *cte__run_list_new(struct cte__run_list **head, uint32_t capacity);
 void cte__run_lists_free(struct cte__run_list *head);
 
-/* Appends [start, end), joined to the last run if it touches it and is alike. */
-void cte__run_list_append(struct cte__run_list *list, uint32_t start, uint32_t end, bool dirty);
+/* Appends a run, joined to the last one if it touches it and is alike. */
+void cte__run_list_append(struct cte__run_list *list, struct cte__run run);
 
 /* out = `below`, covered by `above` where that has runs.  out has room for both counts * 2 + 1. */
 void cte__runs_overlay(const struct cte__run *below, uint32_t below_count,
@@ -57,5 +60,10 @@ void cte__runs_cut(const struct cte__run *list, uint32_t count, uint32_t start, 
 
 /* The state of a page with these runs: NONE, CLEAN, DIRTY or PARTIAL. */
 uint32_t cte__runs_page_state(const struct cte__run *list, uint32_t count);
+
+/* The different pages that runs lie in: fills `pages` with as many as there is room for, and
+ * returns their number, CTE__RUN_PAGES_MAX + 1 for more. */
+uint32_t cte__runs_pages(const struct cte__run *list, uint32_t count,
+                         cte__page pages[CTE__RUN_PAGES_MAX]);
 
 #endif

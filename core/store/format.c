@@ -158,7 +158,7 @@ static cte_status format_root(struct cte__store *store)
     cte_status status = cte__units_reserve_null(store);
     if (status != CTE_OK)
         return status;
-    status = cte__units_claim(store, cte__tag_record_bytes(0), 2, &header->root_tag);
+    status = cte__units_claim_zeroed(store, cte__tag_record_bytes(0), 2, &header->root_tag);
     if (status != CTE_OK)
         return status;
     struct cte__tag_record *root = cte__tag_at(store, header->root_tag);

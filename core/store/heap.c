@@ -65,6 +65,17 @@ static uint32_t spread(uint16_t self, uint32_t count)
     return (uint32_t)((self * UINT64_C(2654435761)) % count);
 }
 
+/* Names and runs are small and stay; maps are larger and come and go with every put.  In one arena
+ * the small ones would cut the gaps that the maps leave to pieces.  Processes start in different
+ * arenas, so that they do not queue for one allocator. */
+static uint32_t first_unit_arena(uint16_t self, uint32_t count, uint32_t arenas)
+{
+    enum { SMALL_UNITS_MAX = 6 };
+    uint32_t kinds = arenas / 2;
+    uint32_t first = spread(self, kinds < 8 ? kinds : 8);
+    return count <= SMALL_UNITS_MAX ? first : kinds + first;
+}
+
 cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
                             cte__unit *unit)
 {
@@ -75,7 +86,7 @@ cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t a
     if (count > CTE__META_ARENA_UNITS / 2)
         return -ENOSPC;
     for (uint32_t i = 0; i < arenas; i++) {
-        uint32_t index = (spread(self, arenas < 8 ? arenas : 8) + i) % arenas, start;
+        uint32_t index = (first_unit_arena(self, count, arenas) + i) % arenas, start;
         const struct cte__arena_view *view = &store->unit_arenas[index];
         if (atomic_load_explicit(&view->arena->free_count, memory_order_relaxed) < count ||
             !arena_ready(store, view))
@@ -87,10 +98,18 @@ cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t a
             continue;
         }
         *unit = index * CTE__META_ARENA_UNITS + start;
-        memset(cte__unit_at(store, *unit), 0, (size_t)count << CTE__UNIT_SHIFT);
         return CTE_OK;
     }
     return -ENOSPC;
+}
+
+cte_status cte__units_claim_zeroed(struct cte__store *store, uint64_t bytes, uint32_t align_units,
+                                   cte__unit *unit)
+{
+    cte_status status = cte__units_claim(store, bytes, align_units, unit);
+    if (status == CTE_OK)
+        memset(cte__unit_at(store, *unit), 0, (size_t)cte__units_for(bytes) << CTE__UNIT_SHIFT);
+    return status;
 }
 
 static const struct cte__arena_view *unit_arena(const struct cte__store *store, cte__unit unit)

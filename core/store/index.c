@@ -136,7 +136,7 @@ static cte_status grow(struct cte__store *store, struct cte__shard *shard)
         log2++;
     new.bytes = sizeof(uint64_t) << log2;
     new.mask = (UINT64_C(1) << log2) - 1;
-    cte_status status = cte__units_claim(store, new.bytes, 1, &new.unit);
+    cte_status status = cte__units_claim_zeroed(store, new.bytes, 1, &new.unit);
     if (status != CTE_OK)
         return status;
     new.slots = cte__unit_at(store, new.unit);
@@ -182,7 +182,7 @@ cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard,
     if (!table.slots || ((uint64_t)shard->used + 1) * 4 > (table.mask + 1) * 3)
         status = grow(store, shard);
     if (status == CTE_OK)
-        status = cte__units_claim(store, sizeof(struct cte__entry) + name_bytes, 1, unit);
+        status = cte__units_claim_zeroed(store, sizeof(struct cte__entry) + name_bytes, 1, unit);
     if (status != CTE_OK)
         return status;
     table = table_of(store, shard);
@@ -296,7 +296,7 @@ static cte_status make_record(struct cte__store *store, const struct cte__tag_ke
     uint32_t path_bytes = key->path ? (uint32_t)strlen(key->path) : 0;
     if (key->type == CTE__ENTRY_TAG)
         return cte__user_record_take(store, unit);
-    cte_status status = cte__units_claim(store, cte__tag_record_bytes(path_bytes), 2, unit);
+    cte_status status = cte__units_claim_zeroed(store, cte__tag_record_bytes(path_bytes), 2, unit);
     if (status != CTE_OK)
         return status;
     struct cte__tag_record *tag = cte__tag_at(store, *unit);
@@ -380,8 +380,7 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     /* From here on the record lives only as long as the shard is locked. */
     cte__file_opener_set(&tag->file, owner, false);
     /* The list is asked, not the count: who died while removing a chunk left that too high. */
-    bool remove = !cte__file_has_openers(&tag->file) &&
-                  atomic_load(&tag->file.truncate_to) == 0 &&
+    bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->file.truncate_to) == 0 &&
                   atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes) &&
                   cte__tag_each(store, tag, stop_at_entry, NULL) == CTE_OK;
     if (remove) {

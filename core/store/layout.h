@@ -132,7 +132,7 @@ struct cte__entry {
 
 /* A contiguous piece of a blob: `count` logical pages from `first` at consecutive target pages. */
 struct cte__extent {
-    cte__page page;
+    cte__page page; /* PARTIAL: not used, see runs */
     uint32_t first;
     uint32_t count;
     cte__unit runs; /* PARTIAL: struct cte__runs, count is 1 */
@@ -155,10 +155,17 @@ struct cte__map {
     /* then uint32_t checksum[page_count], in extent order */
 };
 
-/* Valid bytes of a partial page, ascending, not touching unless they differ in `dirty`. */
+/* Valid bytes of a partial page, ascending; neighbours differ in `dirty` or `page`.  The bytes lie
+ * at the same place in `page`, which holds nothing but bytes of this page and zeros.  A put of a
+ * part of a page need not read what others put there: it brings a page of its own.  A page has
+ * bytes in CTE__RUN_PAGES_MAX such pages at most, then they are merged. */
+enum { CTE__RUN_PAGES_MAX = 3 };
+
 struct cte__run {
     uint16_t start;
     uint16_t length_dirty; /* length (1 … 4096) << 1 | dirty */
+    uint32_t checksum;     /* of all of `page` */
+    cte__page page;
 };
 
 struct cte__runs {
@@ -179,7 +186,8 @@ struct cte__file_state {
     _Atomic uint32_t drain_error;                  /* last failure, positive errno; 0: none */
     uint32_t mode;                                 /* enum cte_file_mode */
     uint64_t device, inode, born_ns;               /* identity of the real file */
-    _Atomic uint64_t real_bytes;  /* the real file is at least so long: size_bytes above is pending */
+    _Atomic uint64_t
+        real_bytes; /* the real file is at least so long: size_bytes above is pending */
     _Atomic uint64_t truncate_to; /* size + 1 while a truncation is under way, else 0 */
     uint32_t drain;               /* enum cte_file_drain_policy */
     uint32_t reserved;
@@ -232,7 +240,7 @@ static_assert(sizeof(struct cte__mutex) == CTE__CACHE_LINE, "a mutex fills a cac
 static_assert(sizeof(struct cte__entry) == 56,
               "a chunk's entry with its 8-byte name fills two units");
 static_assert(sizeof(struct cte__extent) == 24, "extent");
-static_assert(sizeof(struct cte__run) == 4, "run");
+static_assert(sizeof(struct cte__run) == 16, "run");
 static_assert(CTE__SLOTS_MAX + 1 < CTE__OWNER_PUBLISHED, "owner words tell slots from PUBLISHED");
 
 static inline cte__page cte__page_make(uint32_t target, uint64_t number)
@@ -249,8 +257,11 @@ static inline uint32_t cte__page_target(cte__page page)
 /* Sizes of the variable records. */
 static inline uint64_t cte__map_bytes(uint32_t extent_count, uint32_t page_count)
 {
-    return sizeof(struct cte__map) + (uint64_t)extent_count * sizeof(struct cte__extent) +
-           (uint64_t)page_count * sizeof(uint32_t);
+    /* Few sizes: the place of a blob's last map then fits another's next. */
+    enum { SMALL_BYTES = 192, STEP_BYTES = 256 };
+    uint64_t bytes = sizeof(struct cte__map) + (uint64_t)extent_count * sizeof(struct cte__extent) +
+                     (uint64_t)page_count * sizeof(uint32_t);
+    return bytes <= SMALL_BYTES ? bytes : (bytes + STEP_BYTES - 1) & ~(uint64_t)(STEP_BYTES - 1);
 }
 
 static inline uint64_t cte__tag_record_bytes(uint32_t path_bytes)

@@ -210,7 +210,8 @@ static void remove_files(const char *directory)
 static void remove_targets(struct cte__store *store)
 {
     close_targets(store);
-    /* First: who dies from here on leaves a store that is made anew, not one without its targets. */
+    /* First: who dies from here on leaves a store that is made anew, not one without its targets.
+     */
     if (store->header)
         store->header->magic = 0;
     for (uint32_t i = 0; store->header && i < store->header->target_count; i++) {

@@ -39,7 +39,7 @@ struct cte__store {
     const struct cte__placement_engine *placement;
     pthread_mutex_t slot_lock;
     _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
-    bool checksum; /* as the header says: one store, one answer */
+    bool checksum;         /* as the header says: one store, one answer */
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */
@@ -82,10 +82,12 @@ static inline uint32_t cte__units_for(uint64_t bytes)
     return (uint32_t)((bytes + CTE__UNIT_BYTES - 1) >> CTE__UNIT_SHIFT);
 }
 
-/* Claims zeroed metadata of `bytes`; aligned to `align_units` units.  -ENOSPC when the heap is
- * full. */
+/* Claims metadata of `bytes`, aligned to `align_units` units; with whatever was there before, or
+ * zeroed.  -ENOSPC when the heap is full. */
 cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
                             cte__unit *unit);
+cte_status cte__units_claim_zeroed(struct cte__store *store, uint64_t bytes, uint32_t align_units,
+                                   cte__unit *unit);
 void cte__units_own(struct cte__store *store, uint16_t owner, cte__unit unit, uint64_t bytes);
 void cte__units_free(struct cte__store *store, cte__unit unit, uint64_t bytes);
 

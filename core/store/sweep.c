@@ -78,17 +78,34 @@ static void mark_pages(struct marks *marks, cte__page page, uint32_t count)
         marks->audit.pages_doubly += test_and_set(bits, number % pages + i);
 }
 
+static void mark_runs(struct marks *marks, cte__unit unit)
+{
+    const struct cte__runs *runs = cte__unit_at(marks->store, unit);
+    cte__page seen[CTE__RUN_PAGES_MAX];
+    uint32_t seen_count = 0;
+    mark_units(marks, unit, cte__runs_bytes(runs->count));
+    for (uint32_t i = 0; i < runs->count; i++) {
+        uint32_t s = 0;
+        while (s < seen_count && seen[s] != runs->run[i].page)
+            s++;
+        if (s < seen_count)
+            continue;
+        mark_pages(marks, runs->run[i].page, 1);
+        if (seen_count < CTE__RUN_PAGES_MAX)
+            seen[seen_count++] = runs->run[i].page;
+    }
+}
+
 static void mark_map(struct marks *marks, cte__unit unit)
 {
     const struct cte__map *map = cte__unit_at(marks->store, unit);
     mark_units(marks, unit, cte__map_bytes(map->extent_count, map->page_count));
     for (uint32_t i = 0; i < map->extent_count; i++) {
         const struct cte__extent *extent = &map->extents[i];
-        mark_pages(marks, extent->page, extent->count);
-        if (extent->runs != 0) {
-            const struct cte__runs *runs = cte__unit_at(marks->store, extent->runs);
-            mark_units(marks, extent->runs, cte__runs_bytes(runs->count));
-        }
+        if (extent->state == CTE__PAGE_PARTIAL)
+            mark_runs(marks, extent->runs);
+        else
+            mark_pages(marks, extent->page, extent->count);
     }
 }
 

@@ -22,7 +22,7 @@ static struct cte__tag_record *lock_root(struct cte__store *store)
 
 static cte_status make_record(struct cte__store *store, cte__unit *unit)
 {
-    cte_status status = cte__units_claim(store, cte__tag_record_bytes(0), 2, unit);
+    cte_status status = cte__units_claim_zeroed(store, cte__tag_record_bytes(0), 2, unit);
     if (status != CTE_OK)
         return status;
     struct cte__tag_record *record = cte__tag_at(store, *unit);
