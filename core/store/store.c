@@ -257,10 +257,8 @@ static cte_status create_segment(struct cte__store *store, const cte_config *con
     status = map_segment(store, bytes);
     if (status == CTE_OK)
         status = cte__store_format(store, config);
-    if (status == CTE_OK) {
-        atomic_thread_fence(memory_order_release);
-        store->header->magic = CTE__STORE_MAGIC;
-    }
+    if (status == CTE_OK)
+        __atomic_store_n(&store->header->magic, CTE__STORE_MAGIC, __ATOMIC_RELEASE);
     return status;
 }
 
