@@ -277,21 +277,37 @@ static cte_status drain_unopened_file(cte_client *client, const struct unopened_
     return status;
 }
 
+/* Drains the files that nobody has open right now; `*found` is their number. */
+static cte_status drain_pass(cte_client *client, struct unopened *list, cte__drained_visitor visit,
+                             void *context, size_t *found)
+{
+    struct cte__store *store = client->store;
+    cte_status status =
+        cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, list);
+    for (size_t i = 0; i < list->count; i++) {
+        cte_store_drained drained = {.path = list->files[i].path};
+        drained.status = drain_unopened_file(client, &list->files[i], &drained.bytes_drained);
+        cte_status visited = visit ? visit(context, &drained) : CTE_OK;
+        status = status != CTE_OK ? status : drained.status != CTE_OK ? drained.status : visited;
+        free(list->files[i].path);
+    }
+    *found = list->count;
+    free(list->files);
+    return status;
+}
+
 cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
                                     cte__drained_visitor visit, void *context)
 {
-    struct cte__store *store = client->store;
-    struct unopened list = {.store = store, .path = path, .force = force};
-    cte_status status =
-        cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, &list);
-    for (size_t i = 0; i < list.count; i++) {
-        cte_store_drained drained = {.path = list.files[i].path};
-        drained.status = drain_unopened_file(client, &list.files[i], &drained.bytes_drained);
-        cte_status visited = visit ? visit(context, &drained) : CTE_OK;
-        status = status != CTE_OK ? status : drained.status != CTE_OK ? drained.status : visited;
-        free(list.files[i].path);
+    enum { PASSES_MAX = 64 };
+    cte_status status = CTE_OK;
+    size_t found = 1;
+    /* Who wrote to a file and left while this process had it open to drain it, left the rest to
+     * this process: look again until nothing is left. */
+    for (int i = 0; i < PASSES_MAX && found > 0 && status == CTE_OK; i++) {
+        struct unopened list = {.store = client->store, .path = path, .force = force};
+        status = drain_pass(client, &list, visit, context, &found);
     }
-    free(list.files);
     return status;
 }
 
