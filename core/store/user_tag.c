@@ -31,8 +31,7 @@ static cte_status make_record(struct cte__store *store, cte__unit *unit)
     record->dead = 1;
     struct cte__tag_record *root = lock_root(store);
     record->chain_next = store->header->user_tags;
-    atomic_thread_fence(memory_order_release);
-    store->header->user_tags = *unit;
+    __atomic_store_n(&store->header->user_tags, *unit, __ATOMIC_RELEASE);
     cte__mutex_unlock(&root->lock);
     cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, cte__tag_record_bytes(0));
     return CTE_OK;
