@@ -21,8 +21,10 @@ struct cte_client {
     cte_config *config;
     bool observer;               /* closing drains nothing */
     _Atomic uint32_t references; /* the one who opened it, and each open file */
-    pthread_mutex_t lock;        /* open_files; outermost: held while a file is opened or closed */
+    pthread_mutex_t lock;        /* both lists; outermost: held while a file is opened or closed */
     struct cte__open_file *open_files;
+    struct cte__kept_file *kept_files; /* oldest first (kept.c); under the lock */
+    uint32_t kept_count;
 };
 
 /* Attaches, making the store if `create`. */

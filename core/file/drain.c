@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "file/outside.h"
 #include "file/summary.h"
 #include "file/tracked.h"
 
@@ -166,12 +167,14 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     if (status == CTE_OK && count > 0 &&
         posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
         status = -ENOMEM;
+    cte__real_begin(&record->file);
     if (status == CTE_OK && count > 0) {
         drain_lanes(&drain, chunks, count);
         status = drain.first_error;
     }
     if (status == CTE_OK)
         status = drain_size(&drain);
+    cte__real_end(&record->file, fd);
     atomic_store(&record->file.drain_error, (uint32_t)cte_status_errno(status));
     free(drain.buffer);
     free(chunks);
@@ -193,6 +196,7 @@ struct unopened {
     struct cte__store *store;
     const char *path; /* NULL: all */
     bool force;
+    bool leaving; /* others that have the store may do it */
     struct unopened_file *files;
     size_t count, capacity;
 };
@@ -212,9 +216,12 @@ static cte_status add_file(void *context, cte__unit unit, const struct cte__entr
     (void)unit;
     if (entry->type != CTE__ENTRY_FILE)
         return CTE_OK;
-    const struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
+    struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
     if (!wanted(list, record))
         return CTE_OK;
+    /* Who names the file, or asks for all, takes its kept data for the right one. */
+    if (list->force)
+        atomic_store(&record->file.orphaned, 0);
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 64;
         struct unopened_file *larger = realloc(list->files, capacity * sizeof *larger);
@@ -249,11 +256,28 @@ static cte_status open_real(const struct unopened_file *file, int *fd)
 }
 
 /* Opens the file as any program does, so that nobody takes its record away meanwhile. */
+cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_file_mode mode,
+                             cte_file_drain_policy drain, uint64_t *bytes)
+{
+    cte__unit tag;
+    *bytes = 0;
+    cte_status status = cte__tracked_open(client, fd, path, mode, drain, &tag);
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__monotonic_ns();
+    status = cte__drain(client->store, tag, fd, bytes);
+    cte__tracked_close(client, tag);
+    struct cte__summary summary = {.path = path, .client = client};
+    summary.stats.bytes_drained = *bytes;
+    summary.stats.drain_ns = cte__monotonic_ns() - start;
+    cte__summary_write(&summary);
+    return status;
+}
+
 static cte_status drain_unopened_file(cte_client *client, const struct unopened_file *file,
                                       uint64_t *bytes)
 {
     int fd;
-    cte__unit tag;
     *bytes = 0;
     cte_status status = open_real(file, &fd);
     if (status != CTE_OK) {
@@ -263,18 +287,19 @@ static cte_status drain_unopened_file(cte_client *client, const struct unopened_
             file->path, cte_status_string(status));
         return status;
     }
-    status = cte__tracked_open(client, fd, file->path, file->mode, file->drain, &tag);
-    if (status == CTE_OK) {
-        uint64_t start = cte__monotonic_ns();
-        status = cte__drain(client->store, tag, fd, bytes);
-        cte__tracked_close(client, tag);
-        struct cte__summary summary = {.path = file->path, .client = client};
-        summary.stats.bytes_drained = *bytes;
-        summary.stats.drain_ns = cte__monotonic_ns() - start;
-        cte__summary_write(&summary);
-    }
+    status = cte__drain_closed(client, file->path, fd, file->mode, file->drain, bytes);
     close(fd);
     return status;
+}
+
+/* True for a file that is not where it was while others have the store: whoever closed it may have
+ * kept its descriptor (kept.c).  The last to leave tells if nobody had. */
+static bool is_left_to_others(const struct unopened *list, const struct unopened_file *file)
+{
+    struct stat st;
+    bool in_place = stat(file->path, &st) == 0 && (uint64_t)st.st_dev == file->device &&
+                    (uint64_t)st.st_ino == file->inode;
+    return list->leaving && !in_place && cte__slots_live(list->store) > 1;
 }
 
 /* Drains the files that nobody has open right now; `*found` is their number. */
@@ -284,14 +309,19 @@ static cte_status drain_pass(cte_client *client, struct unopened *list, cte__dra
     struct cte__store *store = client->store;
     cte_status status =
         cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, list);
+    *found = 0;
     for (size_t i = 0; i < list->count; i++) {
         cte_store_drained drained = {.path = list->files[i].path};
-        drained.status = drain_unopened_file(client, &list->files[i], &drained.bytes_drained);
-        cte_status visited = visit ? visit(context, &drained) : CTE_OK;
-        status = status != CTE_OK ? status : drained.status != CTE_OK ? drained.status : visited;
+        if (!is_left_to_others(list, &list->files[i])) {
+            drained.status = drain_unopened_file(client, &list->files[i], &drained.bytes_drained);
+            cte_status visited = visit ? visit(context, &drained) : CTE_OK;
+            status = status != CTE_OK           ? status
+                     : drained.status != CTE_OK ? drained.status
+                                                : visited;
+            ++*found;
+        }
         free(list->files[i].path);
     }
-    *found = list->count;
     free(list->files);
     return status;
 }
@@ -305,7 +335,8 @@ cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool f
     /* Who wrote to a file and left while this process had it open to drain it, left the rest to
      * this process: look again until nothing is left. */
     for (int i = 0; i < PASSES_MAX && found > 0 && status == CTE_OK; i++) {
-        struct unopened list = {.store = client->store, .path = path, .force = force};
+        struct unopened list = {
+            .store = client->store, .path = path, .force = force, .leaving = !visit};
         status = drain_pass(client, &list, visit, context, &found);
     }
     return status;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "file/kept.h"
 #include "file/summary.h"
 #include "file/tracked.h"
 
@@ -70,6 +71,8 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
         if (status == -ENOSPC) {
             cte__log_warn("%s: handled without the store, which is full", absolute);
             status = CTE_OK;
+        } else if (status == -ESTALE) {
+            status = CTE_OK; /* the real file is the newer one; what is kept was reported */
         } else {
             cte__log_error("%s: cannot join the store: %s", absolute, cte_status_string(status));
         }
@@ -263,7 +266,8 @@ cte_status cte_file_close(cte_file *file)
     if (file->comm.rank_count > 1 && file->comm.barrier)
         status = file->comm.barrier(file->comm.context);
     if (file->client && file->writable && !file->scratch &&
-        file->drain == CTE_FILE_DRAIN_ON_CLOSE) {
+        (file->drain == CTE_FILE_DRAIN_ON_CLOSE ||
+         (file->drain == CTE_FILE_DRAIN_ASYNC && cte__kept_add(file->client, file) != CTE_OK))) {
         cte_status drained = cte_file_drain(file);
         status = status == CTE_OK ? drained : status;
     }

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "file/outside.h"
 
 enum { STRIPE_BYTES = 16 << 20 };
 
@@ -157,8 +158,12 @@ static cte_status cut_real(struct cte__file_state *file, int fd, uint64_t size_b
     struct stat st;
     if (fstat(fd, &st) != 0)
         return -errno;
-    if ((uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0)
-        return -errno;
+    cte__real_begin(file);
+    int failure =
+        (uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0 ? errno : 0;
+    cte__real_end(file, fd);
+    if (failure != 0)
+        return -failure;
     atomic_store(&file->real_bytes, cte__min((uint64_t)st.st_size, size_bytes));
     return CTE_OK;
 }
@@ -246,6 +251,8 @@ cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
         }
         free(chunks);
     }
+    cte__real_begin(file);
+    cte__real_end(file, fd); /* what changed it was this job's, and is known now */
     if (status == CTE_OK && fstat(fd, &st) != 0)
         status = -errno;
     /* What is still dirty was written meanwhile, and keeps the file as long as it is. */
@@ -303,8 +310,17 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
         cte__log_warn("%s: data kept for a file that was since removed is dropped", record->path);
         kept = false;
     }
+    if (kept && cte__real_changed_outside(file, st)) {
+        cte__log_error(
+            "%s: the store keeps data of an earlier job for it, but the file was changed "
+            "since; `cte drain PATH` puts that data over it, `cte destroy --force` "
+            "gives it up",
+            record->path);
+        return -ESTALE;
+    }
     if (!kept)
         status = remove_chunks(store, tag);
+    cte__real_seen(file, st);
     file->device = (uint64_t)st->st_dev;
     file->inode = (uint64_t)st->st_ino;
     file->born_ns = born;

@@ -54,12 +54,17 @@ struct cte__blob_key cte__chunk_key(cte__unit tag, const uint64_t *chunk);
 /* Drains a file to `fd` (drain.c).  `bytes` receives what was written. */
 cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t *bytes);
 
+/* The same, for a file that this process need not have open. */
+cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_file_mode mode,
+                             cte_file_drain_policy drain, uint64_t *bytes);
+
 /* Drains and forgets the files that nobody has open: what `async` left, or a process that died.
  * @param path  only this one; NULL: all whose policy is not `never`
  * @param force also those whose policy is `never` */
 cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
 
-/* The same, and tells of each file. */
+/* The same, and tells of each file.  Without `visit`: of a client that is closed, which leaves files
+ * that are not where they were to others. */
 typedef cte_status (*cte__drained_visitor)(void *context, const cte_store_drained *drained);
 cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
                                     cte__drained_visitor visit, void *context);

@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 4,
+    CTE__STORE_VERSION = 5,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -190,6 +190,10 @@ struct cte__file_state {
         real_bytes; /* the real file is at least so long: size_bytes above is pending */
     _Atomic uint64_t truncate_to; /* size + 1 while a truncation is under way, else 0 */
     uint32_t drain;               /* enum cte_file_drain_policy */
+    /* Who changes the real file?  See outside.c. */
+    _Atomic uint32_t orphaned;        /* 1: nobody who wrote the kept data is there any more */
+    _Atomic uint64_t real_changed_ns; /* the real file's mtime when cte last changed or saw it */
+    _Atomic uint32_t real_writers;    /* that change it right now, or died while they did */
     uint32_t reserved;
 };
 

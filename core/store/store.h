@@ -61,6 +61,9 @@ uint16_t cte__store_self(struct cte__store *store);
 /* True if the process in the slot lives. */
 bool cte__slot_alive(const struct cte__slot *slot);
 
+/* How many processes have the store, this one included. */
+uint32_t cte__slots_live(struct cte__store *store);
+
 /* True if the slot belongs to a process that died.  A slot that is free, or given and taken anew
  * while this looks at it, is not dead. */
 bool cte__slot_dead(const struct cte__slot *slot);

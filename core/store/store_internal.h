@@ -12,7 +12,6 @@ cte_status cte__store_lock(const char *directory, bool create, int *lock_fd);
 void cte__slot_watch_forks(void);
 cte_status cte__slot_take_locked(struct cte__store *store);
 void cte__slot_give_locked(struct cte__store *store);
-uint32_t cte__slots_live(struct cte__store *store);
 
 /* Makes the segment's contents for a configuration (create.c): all but the magic number. */
 cte_status cte__store_format(struct cte__store *store, const cte_config *config);

@@ -143,7 +143,8 @@ static void mark_record(struct marks *marks, cte__unit unit)
     mark_units(marks, unit, cte__tag_record_bytes(tag->path_bytes));
     mark_list(marks, tag);
     for (int i = 0; i < CTE__SLOTS_MAX / 64; i++) {
-        atomic_fetch_and(&tag->file.joined[i], ~marks->dead_slots[i]);
+        if (atomic_fetch_and(&tag->file.joined[i], ~marks->dead_slots[i]) & marks->dead_slots[i])
+            atomic_store(&tag->file.orphaned, 1);
         atomic_fetch_and(&tag->file.openers[i], ~marks->dead_slots[i]);
     }
 }

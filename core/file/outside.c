@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "file/outside.h"
+
+static uint64_t changed_ns(const struct stat *st)
+{
+    return (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
+}
+
+void cte__real_begin(struct cte__file_state *file)
+{
+    atomic_fetch_add(&file->real_writers, 1);
+}
+
+void cte__real_end(struct cte__file_state *file, int fd)
+{
+    struct stat st;
+    /* Noted before this writer is gone: whoever dies in between leaves a writer, and then the time
+     * says nothing.  If the file cannot be asked, the old time makes kept data wait for a person.
+     */
+    if (fstat(fd, &st) == 0)
+        atomic_store(&file->real_changed_ns, changed_ns(&st));
+    atomic_fetch_sub(&file->real_writers, 1);
+}
+
+void cte__real_seen(struct cte__file_state *file, const struct stat *st)
+{
+    atomic_store(&file->real_writers, 0);
+    atomic_store(&file->orphaned, 0);
+    atomic_store(&file->real_changed_ns, changed_ns(st));
+}
+
+bool cte__real_changed_outside(const struct cte__file_state *file, const struct stat *st)
+{
+    return atomic_load(&file->orphaned) && atomic_load(&file->real_writers) == 0 &&
+           atomic_load(&file->real_changed_ns) != changed_ns(st);
+}
+
+static cte_status orphan(void *context, cte__unit unit, const struct cte__entry *entry)
+{
+    struct cte__store *store = context;
+    (void)unit;
+    if (entry->type == CTE__ENTRY_FILE) {
+        struct cte__tag_record *record = cte__tag_at(store, atomic_load(&entry->map));
+        if (!cte__file_has_openers(&record->file))
+            atomic_store(&record->file.orphaned, 1);
+    }
+    return CTE_OK;
+}
+
+void cte__orphan_kept_files(struct cte__store *store)
+{
+    struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
+    cte_status status = cte__tag_each(store, root, orphan, store);
+    assert(status == CTE_OK);
+    (void)status;
+}
