@@ -182,6 +182,44 @@ static void hints(void)
     MPI_Info_free(&info);
 }
 
+/* Files that are renamed, replaced or deleted when they are closed, but perhaps not drained. */
+static void moved(void)
+{
+    enum { BYTES = 5000 };
+    char data[BYTES];
+    MPI_Info info;
+    MPI_File f;
+    MPI_Info_create(&info);
+    MPI_Info_set(info, "cte_drain", "async");
+    for (unsigned i = 0; i < 6; i++) {
+        MPI_Offset size = -1;
+        say_code("open", MPI_File_open(MPI_COMM_WORLD, "moved", CREATE, info, &f));
+        MPI_File_get_size(f, &size);
+        say("size %lld\n", (long long)size);
+        fill(data, BYTES, i);
+        MPI_File_write_at_all(f, rank * BYTES, data, BYTES, MPI_BYTE, MPI_STATUS_IGNORE);
+        say_code("close", MPI_File_close(&f));
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (rank == 0 && i == 0)
+            say("rename %d\n", rename("moved", "moved.0"));
+        else if (rank == 0 && i == 1)
+            say("replace %d\n", rename("moved", "moved.0"));
+        else if (rank == 0 && i == 2)
+            say("rename %d\n", rename("moved", "moved.2"));
+        else if (rank == 0 && i == 3)
+            say_code("delete", MPI_File_delete("moved", MPI_INFO_NULL));
+        else if (rank == 0 && i == 4)
+            say("unlink %d\n", unlink("moved"));
+        MPI_Barrier(MPI_COMM_WORLD);
+    }
+    MPI_File_open(MPI_COMM_WORLD, "moved.2", CREATE, info, &f);
+    MPI_File_read_at(f, 0, data, BYTES, MPI_BYTE, MPI_STATUS_IGNORE);
+    say_bytes("moved.2", data, BYTES);
+    MPI_File_write_at(f, ranks * BYTES + rank, "x", 1, MPI_BYTE, MPI_STATUS_IGNORE);
+    MPI_File_close(&f);
+    MPI_Info_free(&info);
+}
+
 static void bypass(void)
 {
     MPI_Info info;
@@ -309,14 +347,8 @@ static void threads(void)
     MPI_File_close(&common);
 }
 
-const struct program edge_programs[] = {{"errors", errors},
-                                        {"modes", modes},
-                                        {"many_handles", many_handles},
-                                        {"left_open", left_open},
-                                        {"children", children},
-                                        {"hints", hints},
-                                        {"bypass", bypass},
-                                        {"faults", faults},
-                                        {"far_away", far_away},
-                                        {"threads", threads},
-                                        {NULL, NULL}};
+const struct program edge_programs[] = {
+    {"errors", errors},       {"modes", modes},     {"many_handles", many_handles},
+    {"left_open", left_open}, {"moved", moved},     {"children", children},
+    {"hints", hints},         {"bypass", bypass},   {"faults", faults},
+    {"far_away", far_away},   {"threads", threads}, {NULL, NULL}};
