@@ -63,8 +63,7 @@ void cte__user_record_give(struct cte__store *store, cte__unit unit)
     atomic_store(&record->dead, 1);
     struct cte__tag_record *root = lock_root(store);
     record->free_next = store->header->user_tags_free;
-    atomic_thread_fence(memory_order_release);
-    store->header->user_tags_free = unit;
+    __atomic_store_n(&store->header->user_tags_free, unit, __ATOMIC_RELEASE);
     cte__mutex_unlock(&root->lock);
 }
 
