@@ -11,6 +11,12 @@
 
 enum { STEPS_MAX = 100000, MOMENTS = 20 };
 
+#if defined __SANITIZE_ADDRESS__ || defined __SANITIZE_THREAD__
+enum { DISTANCE = 5 }; /* of the points to die at: processes start slowly here */
+#else
+enum { DISTANCE = 1 };
+#endif
+
 static struct {
     unsigned long kills, failures, moments;
 } total;
@@ -144,7 +150,7 @@ static void test_killed_at_every_point(void **state)
     struct stage stage;
     stage_open(&stage, "file: {chunk_size: 64KiB}\n");
     for (size_t i = 0; i < scenario_count; i++)
-        kill_at_points(&stage, &scenarios[i], 1);
+        kill_at_points(&stage, &scenarios[i], DISTANCE);
     stage_close(&stage);
     printf("kills %lu\n", total.kills);
 }
@@ -156,7 +162,7 @@ static void test_killed_without_checksums(void **state)
     stage_open(&stage, "file: {chunk_size: 64KiB, checksum: false}\n");
     for (size_t i = 0; i < scenario_count; i++)
         if (!scenarios[i].loose) /* files are made of the same changes */
-            kill_at_points(&stage, &scenarios[i], 2);
+            kill_at_points(&stage, &scenarios[i], 2 * DISTANCE);
     stage_close(&stage);
     printf("kills %lu\n", total.kills);
 }
