@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "blob/tag.h"
+#include "file/outside.h"
 #include "file/kept.h"
 #include "file/tracked.h"
 
@@ -62,6 +63,8 @@ cte_status cte__client_release(cte_client *client)
     if (status != CTE_OK)
         cte__log_error("store %s keeps data that is not in its files yet: %s; run `cte drain`",
                        client->store->directory, cte_status_string(status));
+    if (!client->observer)
+        cte__orphan_kept_files(client->store);
     cte__store_detach(client->store);
     cte_config_free(client->config);
     pthread_mutex_destroy(&client->lock);

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "file/outside.h"
 #include "file/summary.h"
 #include "file/tracked.h"
 
@@ -166,12 +167,14 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     if (status == CTE_OK && count > 0 &&
         posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
         status = -ENOMEM;
+    cte__real_begin(&record->file);
     if (status == CTE_OK && count > 0) {
         drain_lanes(&drain, chunks, count);
         status = drain.first_error;
     }
     if (status == CTE_OK)
         status = drain_size(&drain);
+    cte__real_end(&record->file, fd);
     atomic_store(&record->file.drain_error, (uint32_t)cte_status_errno(status));
     free(drain.buffer);
     free(chunks);
@@ -213,9 +216,12 @@ static cte_status add_file(void *context, cte__unit unit, const struct cte__entr
     (void)unit;
     if (entry->type != CTE__ENTRY_FILE)
         return CTE_OK;
-    const struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
+    struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
     if (!wanted(list, record))
         return CTE_OK;
+    /* Who names the file, or asks for all, takes its kept data for the right one. */
+    if (list->force)
+        atomic_store(&record->file.orphaned, 0);
     if (list->count == list->capacity) {
         size_t capacity = list->capacity ? list->capacity * 2 : 64;
         struct unopened_file *larger = realloc(list->files, capacity * sizeof *larger);

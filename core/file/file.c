@@ -71,6 +71,8 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
         if (status == -ENOSPC) {
             cte__log_warn("%s: handled without the store, which is full", absolute);
             status = CTE_OK;
+        } else if (status == -ESTALE) {
+            status = CTE_OK; /* the real file is the newer one; what is kept was reported */
         } else {
             cte__log_error("%s: cannot join the store: %s", absolute, cte_status_string(status));
         }

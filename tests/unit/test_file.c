@@ -10,6 +10,7 @@
 #include <cte/file.h>
 
 #include "file/client.h"
+#include "file/tracked.h"
 
 enum { MODEL_BYTES = 6 << 20, OPERATIONS = 1500 };
 
@@ -417,6 +418,43 @@ static void test_client_closed_before_file(void **state)
     fixture_free(&f);
 }
 
+/* Data that outlived its job never lands on what somebody else made of the file since. */
+static void test_kept_data_yields_to_a_newer_file(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "file: {drain: never}\n");
+    char memory[5];
+    cte_file_segment put = {0, 5, "stale"}, get = {0, 5, memory};
+    cte_file *file = open_file(&f, O_RDWR | O_CREAT);
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte_client_close(f.client), CTE_OK);
+
+    assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    file = open_file(&f, O_RDWR); /* unchanged: the next job goes on with it */
+    assert_int_equal(cte_file_read(file, &get, 1, NULL), CTE_OK);
+    assert_memory_equal(memory, "stale", 5);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte_client_close(f.client), CTE_OK);
+
+    usleep(50000);
+    int fd = open(f.path, O_WRONLY);
+    assert_int_equal(pwrite(fd, "newer", 5, 0), 5);
+    close(fd);
+    assert_int_equal(cte_client_open(f.config, &f.client), CTE_OK);
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR, 0, NULL, &file), CTE_OK);
+    assert_false(cte_file_is_tracked(file));
+    assert_int_equal(cte_file_read(file, &get, 1, NULL), CTE_OK);
+    assert_memory_equal(memory, "newer", 5);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(cte__drain_unopened(f.client, f.path, true), CTE_OK); /* a person says so */
+    fd = open(f.path, O_RDONLY);
+    assert_int_equal(read(fd, memory, 5), 5);
+    assert_memory_equal(memory, "stale", 5);
+    close(fd);
+    fixture_free(&f);
+}
+
 static void test_scratch_is_never_drained(void **state)
 {
     (void)state;
@@ -467,6 +505,7 @@ int main(void)
         cmocka_unit_test(test_size_alone_is_drained_too),
         cmocka_unit_test(test_simultaneous_opens),
         cmocka_unit_test(test_client_closed_before_file),
+        cmocka_unit_test(test_kept_data_yields_to_a_newer_file),
         cmocka_unit_test(test_scratch_is_never_drained),
         cmocka_unit_test(test_open_flags_and_errors),
         cmocka_unit_test(test_model_in_ram),
