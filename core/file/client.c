@@ -58,6 +58,9 @@ cte_status cte__client_release(cte_client *client)
 {
     if (atomic_fetch_sub(&client->references, 1) > 1)
         return CTE_OK;
+    /* A file that only the dead have open is nobody's but ours to drain. */
+    if (!client->observer && cte__store_has_dead(client->store))
+        cte__store_sweep(client->store);
     cte__kept_finish(client);
     cte_status status = client->observer ? CTE_OK : cte__drain_unopened(client, NULL, false);
     if (status != CTE_OK)
