@@ -10,6 +10,7 @@
 #include "file/outside.h"
 #include "file/kept.h"
 #include "file/tracked.h"
+#include "telemetry/summary.h"
 
 enum { ERROR_BYTES = 1024 };
 
@@ -158,4 +159,15 @@ cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32
     if (infos)
         memcpy(infos, all, (capacity < *count ? capacity : *count) * sizeof all[0]);
     return CTE_OK;
+}
+
+void cte__client_summarise(cte_client *client, const char *path, const cte_file_stats *stats)
+{
+    struct cte__summary summary = {.path = path, .tracked = client != NULL, .stats = *stats};
+    if (!cte__summary_wanted())
+        return;
+    if (client && cte_client_targets(client, summary.targets, CTE__SUMMARY_TARGETS_MAX,
+                                     &summary.target_count) != CTE_OK)
+        summary.target_count = 0;
+    cte__summary_write(&summary);
 }

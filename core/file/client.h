@@ -34,4 +34,8 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
 void cte__client_retain(cte_client *client);
 cte_status cte__client_release(cte_client *client);
 
+/* Appends a line to the run summary, if one was asked for.  `client` NULL: the file was not
+ * tracked. */
+void cte__client_summarise(cte_client *client, const char *path, const cte_file_stats *stats);
+
 #endif

@@ -13,7 +13,6 @@
 
 #include "base/log.h"
 #include "file/outside.h"
-#include "file/summary.h"
 #include "file/tracked.h"
 
 struct drain {
@@ -267,10 +266,8 @@ cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_f
     uint64_t start = cte__monotonic_ns();
     status = cte__drain(client->store, tag, fd, bytes);
     cte__tracked_close(client, tag);
-    struct cte__summary summary = {.path = path, .client = client};
-    summary.stats.bytes_drained = *bytes;
-    summary.stats.drain_ns = cte__monotonic_ns() - start;
-    cte__summary_write(&summary);
+    cte_file_stats stats = {.bytes_drained = *bytes, .drain_ns = cte__monotonic_ns() - start};
+    cte__client_summarise(client, path, &stats);
     return status;
 }
 

@@ -9,7 +9,6 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "file/kept.h"
-#include "file/summary.h"
 #include "file/tracked.h"
 
 /* ---- open ----------------------------------------------------------------------------------- */
@@ -112,7 +111,8 @@ cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t
         file->readable = (fcntl(file->fd, F_GETFL) & O_ACCMODE) != O_WRONLY;
         file->writable = (flags & O_ACCMODE) != O_RDONLY;
         file->comm = options.comm ? *options.comm : (cte_comm){.rank_count = 1, .node_count = 1};
-        if (client && file->comm.node_count <= 1)
+        file->coherence = cte__coherence_for(&file->comm);
+        if (client && file->coherence)
             status = track(file, client, path, &options);
     }
     if (status == CTE_OK && flags & O_TRUNC)
@@ -271,9 +271,9 @@ cte_status cte_file_close(cte_file *file)
         cte_status drained = cte_file_drain(file);
         status = status == CTE_OK ? drained : status;
     }
-    struct cte__summary summary = {.path = file->path, .client = file->client};
-    cte_file_get_stats(file, &summary.stats);
-    cte__summary_write(&summary);
+    cte_file_stats stats;
+    cte_file_get_stats(file, &stats);
+    cte__client_summarise(file->client, file->path, &stats);
     cte_status discarded = discard(file);
     return status == CTE_OK ? discarded : status;
 }

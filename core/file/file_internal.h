@@ -7,6 +7,7 @@
 
 #include <cte/file.h>
 
+#include "coherence/coherence.h"
 #include "store/layout.h"
 
 struct cte_file {
@@ -17,7 +18,8 @@ struct cte_file {
     float score;
     cte_comm comm; /* rank_count 1 when opened alone */
 
-    cte_client *client; /* NULL: straight to the real file */
+    cte_client *client;                         /* NULL: straight to the real file */
+    const struct cte__coherence_ops *coherence; /* of a tracked file */
     cte__unit tag;
     uint64_t chunk_bytes;
     char *path;

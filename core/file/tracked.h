@@ -63,8 +63,8 @@ cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_f
  * @param force also those whose policy is `never` */
 cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
 
-/* The same, and tells of each file.  Without `visit`: of a client that is closed, which leaves files
- * that are not where they were to others. */
+/* The same, and tells of each file.  Without `visit`: of a client that is closed, which leaves
+ * files that are not where they were to others. */
 typedef cte_status (*cte__drained_visitor)(void *context, const cte_store_drained *drained);
 cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
                                     cte__drained_visitor visit, void *context);

@@ -144,6 +144,25 @@ static cte_status add_segment(struct batch *batch, uint64_t offset, size_t lengt
     return status;
 }
 
+static cte_status acquire(const cte_file *file, const cte_file_segment *segment, bool write)
+{
+    const struct cte__coherence_ops *ops = file->coherence;
+    return ops->acquire ? ops->acquire(&file->comm, record_of(file)->tag_id, segment->offset,
+                                       segment->length, write)
+                        : CTE_OK;
+}
+
+/* Tells other nodes, where there are any, of what was written. */
+static cte_status publish(const cte_file *file, const cte_file_segment *segments, size_t count)
+{
+    const struct cte__coherence_ops *ops = file->coherence;
+    cte_status status = CTE_OK;
+    for (size_t i = 0; ops->publish && i < count && status == CTE_OK; i++)
+        status = ops->publish(&file->comm, record_of(file)->tag_id, segments[i].offset,
+                              segments[i].length);
+    return status;
+}
+
 static void batch_free(struct batch *batch)
 {
     free(batch->pieces.pieces);
@@ -164,12 +183,16 @@ cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, 
             return -EIO; /* the real file cannot be cut: said in the log */
     }
     for (size_t i = 0; i < count && status == CTE_OK; i++) {
-        status = add_segment(&batch, segments[i].offset, segments[i].length, segments[i].base);
+        status = acquire(file, &segments[i], true);
+        if (status == CTE_OK)
+            status = add_segment(&batch, segments[i].offset, segments[i].length, segments[i].base);
         bytes += segments[i].length;
     }
     if (status == CTE_OK)
         status = flush(&batch);
     batch_free(&batch);
+    if (status == CTE_OK)
+        status = publish(file, segments, count);
     if (status == CTE_OK) {
         file->stats.bytes_written += bytes;
         atomic_fetch_add_explicit(&record_of(file)->file.writes, 1, memory_order_relaxed);
@@ -189,7 +212,9 @@ cte_status cte__tracked_read(cte_file *file, const cte_file_segment *segments, s
         if (segment->offset >= size)
             continue;
         size_t length = (size_t)cte__min(segment->length, size - segment->offset);
-        status = add_segment(&batch, segment->offset, length, segment->base);
+        status = acquire(file, segment, false);
+        if (status == CTE_OK)
+            status = add_segment(&batch, segment->offset, length, segment->base);
         *transferred += length;
     }
     if (status == CTE_OK)

@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-#include "file/summary.h"
+#include "telemetry/summary.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -24,19 +24,16 @@ static void put_string(FILE *out, const char *text)
     fputc('"', out);
 }
 
-static void put_targets(FILE *out, cte_client *client)
+static void put_targets(FILE *out, const struct cte__summary *summary)
 {
-    cte_target_info infos[CTE__TARGETS_MAX];
-    uint32_t count = 0;
-    if (client && cte_client_targets(client, infos, CTE__TARGETS_MAX, &count) != CTE_OK)
-        count = 0;
     fputs(", \"targets\": [", out);
-    for (uint32_t i = 0; i < count; i++) {
+    for (uint32_t i = 0; i < summary->target_count; i++) {
+        const cte_target_info *target = &summary->targets[i];
         fputs(i ? ", {\"name\": " : "{\"name\": ", out);
-        put_string(out, infos[i].name);
+        put_string(out, target->name);
         fprintf(out, ", \"kind\": \"%s\", \"bytes_written\": %llu, \"bytes_read\": %llu}",
-                infos[i].kind, (unsigned long long)infos[i].bytes_written,
-                (unsigned long long)infos[i].bytes_read);
+                target->kind, (unsigned long long)target->bytes_written,
+                (unsigned long long)target->bytes_read);
     }
     fputs("]", out);
 }
@@ -50,21 +47,32 @@ static void put_line(FILE *out, const struct cte__summary *summary)
             ", \"pid\": %d, \"tracked\": %s, \"bytes_written\": %llu, \"bytes_read\": %llu"
             ", \"bytes_written_through\": %llu, \"bytes_read_store\": %llu"
             ", \"bytes_drained\": %llu, \"drain_seconds\": %.6f",
-            (int)getpid(), summary->client ? "true" : "false",
+            (int)getpid(), summary->tracked ? "true" : "false",
             (unsigned long long)stats.bytes_written, (unsigned long long)stats.bytes_read,
             (unsigned long long)stats.bytes_written_through,
             (unsigned long long)stats.bytes_read_store, (unsigned long long)stats.bytes_drained,
             (double)stats.drain_ns / 1e9);
-    put_targets(out, summary->client);
+    put_targets(out, summary);
     fputs("}\n", out);
+}
+
+static const char *summary_path(void)
+{
+    const char *path = getenv("CTE_SUMMARY");
+    return path && path[0] ? path : NULL;
+}
+
+bool cte__summary_wanted(void)
+{
+    return summary_path() != NULL;
 }
 
 void cte__summary_write(const struct cte__summary *summary)
 {
-    const char *path = getenv("CTE_SUMMARY");
+    const char *path = summary_path();
     char *line = NULL;
     size_t length = 0;
-    if (!path || !path[0])
+    if (!path)
         return;
     FILE *out = open_memstream(&line, &length);
     if (out) {
