@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
@@ -245,13 +244,6 @@ static void own_new(struct cte__change *change, cte__unit map)
     cte__units_own(store, CTE__OWNER_PUBLISHED, map, map_unit_bytes(store, map));
 }
 
-static uint64_t now_ns(void)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 static void give_back_units(struct cte__change *change, cte__unit map)
 {
     struct cte__store *store = change->store;
@@ -287,7 +279,7 @@ cte_status cte__change_commit(struct cte__change *change)
     struct cte__entry *entry = cte__entry_at(store, change->entry);
     retire_old(change);
     entry->score = change->score;
-    entry->modified_ns = now_ns();
+    entry->modified_ns = cte__realtime_ns();
     entry->version++;
     /* Publish.  Durable before: the pages and the map.  Visible after: all of the change.  Dying
      * before leaves the old blob, dying after the new one. */

@@ -4,7 +4,6 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 #include "base/checksum.h"
 #include "base/log.h"
@@ -283,15 +282,6 @@ cte_status cte__snapshot_read(struct cte__store *store, const struct cte__snapsh
     return status;
 }
 
-static void note_read(struct cte__store *store, cte__unit unit)
-{
-    struct timespec now;
-    clock_gettime(CLOCK_REALTIME_COARSE, &now);
-    /* An entry may die any time, but its memory stays an entry while its tag's list is not reaped;
-     * the shard is locked here. */
-    cte__entry_at(store, unit)->read_ns = (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
-}
-
 /* One try; *current tells whether the answer can be trusted. */
 static cte_status try_get(struct cte__store *store, const struct cte__blob_key *key,
                           const struct cte__piece *pieces, size_t count, bool keep_locked,
@@ -304,7 +294,7 @@ static cte_status try_get(struct cte__store *store, const struct cte__blob_key *
         return status;
     status = cte__snapshot_locked(&change, &snapshot);
     if (status == CTE_OK && snapshot.entry != 0)
-        note_read(store, snapshot.entry);
+        cte__entry_at(store, snapshot.entry)->read_ns = cte__realtime_ns();
     if (!keep_locked)
         cte__change_end(&change);
     if (status != CTE_OK) {

@@ -174,7 +174,6 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     if (status == CTE_OK)
         status = drain_size(&drain);
     cte__real_end(&record->file, fd);
-    atomic_store(&record->file.drain_error, (uint32_t)cte_status_errno(status));
     free(drain.buffer);
     free(chunks);
     *bytes = drain.bytes;

@@ -193,10 +193,8 @@ cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, 
     batch_free(&batch);
     if (status == CTE_OK)
         status = publish(file, segments, count);
-    if (status == CTE_OK) {
+    if (status == CTE_OK)
         file->stats.bytes_written += bytes;
-        atomic_fetch_add_explicit(&record_of(file)->file.writes, 1, memory_order_relaxed);
-    }
     return status;
 }
 

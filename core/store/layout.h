@@ -27,7 +27,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 5,
+    CTE__STORE_VERSION = 1,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -182,8 +182,6 @@ struct cte__file_state {
     _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot: keeps the record alive */
     _Atomic uint64_t joined[CTE__SLOTS_MAX / 64];  /* openers that found the state set up; changes
                                                     * with `lock` held, or when a process is dead */
-    _Atomic uint64_t writes;                       /* grows with every write: idle detection */
-    _Atomic uint32_t drain_error;                  /* last failure, positive errno; 0: none */
     uint32_t mode;                                 /* enum cte_file_mode */
     uint64_t device, inode, born_ns;               /* identity of the real file */
     _Atomic uint64_t
@@ -232,7 +230,6 @@ struct cte__store_header {
     uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, units_offset;
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
-    _Atomic uint32_t lost; /* metadata damage was seen: `cte check` */
     struct cte__mutex sweep_lock;
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
     struct cte__slot slots[CTE__SLOTS_MAX];
