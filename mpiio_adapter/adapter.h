@@ -58,7 +58,6 @@ struct cte__mpi_file {
     char *path;
     struct cte__mpi_comm comm;
     int amode;
-    cte_file_mode mode;
     bool atomic;
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;

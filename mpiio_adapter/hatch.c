@@ -8,28 +8,13 @@
 #include "adapter.h"
 
 #include <errno.h>
-#include <fcntl.h>
 
-/*
- * A handle that may only read does not drain what others wrote: a second one is opened for that.
- * Without permission to write there is nobody of this user who could have written.
- */
+/* Without permission to write there is nobody of this user who could have written. */
 static cte_status drain_all(struct cte__mpi_file *file)
 {
-    cte_file_options options = CTE_FILE_OPTIONS_INIT;
-    cte_file *writer;
-    if (!(file->amode & MPI_MODE_RDONLY))
-        return cte_file_drain(file->file);
-    options.mode = file->mode;
-    options.drain = CTE_FILE_DRAIN_NEVER;
-    cte_status status = cte_file_open(cte__mpi_client(), file->path, O_RDWR, 0, &options, &writer);
-    if (status == -EACCES || status == -EROFS)
-        return CTE_OK;
-    if (status != CTE_OK)
-        return status;
-    status = cte_file_drain(writer);
-    cte_status closed = cte_file_close(writer);
-    return status == CTE_OK ? closed : status;
+    cte_status status = cte_file_drain(file->file);
+    bool nobody_wrote = file->amode & MPI_MODE_RDONLY && (status == -EACCES || status == -EROFS);
+    return nobody_wrote ? CTE_OK : status;
 }
 
 int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective)

@@ -102,7 +102,6 @@ static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hint
     options.mode = (cte_file_mode)hints->mode;
     if (file->amode & MPI_MODE_DELETE_ON_CLOSE)
         options.mode = CTE_FILE_MODE_SCRATCH;
-    file->mode = options.mode;
     options.drain = (cte_file_drain_policy)hints->drain;
     options.score = hints->score;
     options.comm = &comm->table;
