@@ -143,14 +143,15 @@ cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32
     *count = store->header->target_count;
     for (uint32_t i = 0; i < *count; i++) {
         const struct cte__target_record *record = &store->header->targets[i];
+        struct cte__target_totals totals = cte__target_totals(record);
         all[i] = (cte_target_info){
             .score = record->score,
             .capacity_bytes = record->capacity_bytes,
             .free_bytes = cte__target_free_bytes(store, i),
-            .bytes_read = atomic_load(&record->bytes_read),
-            .bytes_written = atomic_load(&record->bytes_written),
-            .reads = atomic_load(&record->reads),
-            .writes = atomic_load(&record->writes),
+            .bytes_read = totals.bytes_read,
+            .bytes_written = totals.bytes_written,
+            .reads = totals.reads,
+            .writes = totals.writes,
         };
         strncpy(all[i].name, record->path, sizeof all[i].name - 1);
         strncpy(all[i].kind, record->kind, sizeof all[i].kind - 1);

@@ -257,6 +257,18 @@ cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float scor
     return CTE_OK;
 }
 
+/* Whose stripe it is does not matter for the sum: a forked child may still use its parent's, and
+ * slots that are a multiple of the stripes apart share one. */
+static void count_io(const struct cte__store *store, struct cte__target_record *record, bool write,
+                     uint64_t bytes)
+{
+    uint64_t slot = atomic_load_explicit(&store->slot, memory_order_relaxed);
+    struct cte__target_counters *stripe = &record->counters[slot % CTE__COUNTER_STRIPES];
+    atomic_fetch_add_explicit(write ? &stripe->bytes_written : &stripe->bytes_read, bytes,
+                              memory_order_relaxed);
+    atomic_fetch_add_explicit(write ? &stripe->writes : &stripe->reads, 1, memory_order_relaxed);
+}
+
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes)
 {
@@ -269,12 +281,20 @@ cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, u
         .bytes = bytes,
     };
     cte_status status = target->ops->io(target->state, &io);
-    struct cte__target_record *record = target->record;
-    if (status == CTE_OK) {
-        atomic_fetch_add_explicit(write ? &record->bytes_written : &record->bytes_read, bytes,
-                                  memory_order_relaxed);
-        atomic_fetch_add_explicit(write ? &record->writes : &record->reads, 1,
-                                  memory_order_relaxed);
-    }
+    if (status == CTE_OK)
+        count_io(store, target->record, write, bytes);
     return status;
+}
+
+struct cte__target_totals cte__target_totals(const struct cte__target_record *record)
+{
+    struct cte__target_totals totals = {0};
+    for (uint32_t i = 0; i < CTE__COUNTER_STRIPES; i++) {
+        const struct cte__target_counters *stripe = &record->counters[i];
+        totals.bytes_read += atomic_load_explicit(&stripe->bytes_read, memory_order_relaxed);
+        totals.bytes_written += atomic_load_explicit(&stripe->bytes_written, memory_order_relaxed);
+        totals.reads += atomic_load_explicit(&stripe->reads, memory_order_relaxed);
+        totals.writes += atomic_load_explicit(&stripe->writes, memory_order_relaxed);
+    }
+    return totals;
 }

@@ -32,6 +32,7 @@ enum {
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
     CTE__DRAIN_LANES = 8,
+    CTE__COUNTER_STRIPES = 64,
 
     CTE__UNIT_SHIFT = 5,
     CTE__UNIT_BYTES = 1 << CTE__UNIT_SHIFT,
@@ -71,6 +72,15 @@ struct cte__arena {
     uint64_t bitmap_offset;  /* uint64_t[unit_count / 64]: 1 is in use */
 };
 
+/* What moved to and from a target.  A process counts in the stripe of its slot, so that counting
+ * does not send a cache line from core to core with every transfer; readers sum the stripes. */
+struct cte__target_counters {
+    _Alignas(CTE__CACHE_LINE) _Atomic uint64_t bytes_read;
+    _Atomic uint64_t bytes_written;
+    _Atomic uint64_t reads;
+    _Atomic uint64_t writes;
+};
+
 /* A storage target. */
 struct cte__target_record {
     char path[PATH_MAX];
@@ -82,10 +92,7 @@ struct cte__target_record {
     uint32_t arena_first; /* into the table of page arenas */
     uint32_t arena_count;
     uint32_t reserved;
-    _Alignas(CTE__CACHE_LINE) _Atomic uint64_t bytes_read;
-    _Atomic uint64_t bytes_written;
-    _Atomic uint64_t reads;
-    _Atomic uint64_t writes;
+    struct cte__target_counters counters[CTE__COUNTER_STRIPES];
 };
 
 #define CTE__SLOT_DELETED UINT64_C(1)
@@ -237,6 +244,8 @@ struct cte__store_header {
 };
 
 static_assert(sizeof(struct cte__slot) == CTE__CACHE_LINE, "a slot fills a cache line");
+static_assert(sizeof(struct cte__target_counters) == CTE__CACHE_LINE,
+              "a stripe fills a cache line");
 static_assert(sizeof(struct cte__mutex) == CTE__CACHE_LINE, "a mutex fills a cache line");
 static_assert(sizeof(struct cte__entry) == 56,
               "a chunk's entry with its 8-byte name fills two units");

@@ -125,6 +125,12 @@ cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, u
 /* Free bytes of a target. */
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);
 
+/* What cte__pages_io() moved to and from a target since the store was made, by all processes. */
+struct cte__target_totals {
+    uint64_t bytes_read, bytes_written, reads, writes;
+};
+struct cte__target_totals cte__target_totals(const struct cte__target_record *record);
+
 /* ---- recovery ------------------------------------------------------------------------------- */
 
 /* Takes back what dead processes left half done, and frees their slots (sweep.c). */

@@ -336,6 +336,54 @@ static void test_forked_child_has_its_own_slot(void **state)
     fixture_free(&f);
 }
 
+/* Writes a page of its own process and reads it back: 0 if that worked. */
+static int move_a_page(struct cte__store *store)
+{
+    static unsigned char bytes[CTE__PAGE_BYTES];
+    struct iovec iov = {bytes, sizeof bytes};
+    struct cte__page_run run;
+    uint32_t used;
+    if (cte__store_self(store) == 0 ||
+        cte__pages_claim(store, 1, 1.0f, 0, &run, 1, &used) != CTE_OK)
+        return 1;
+    bool moved = cte__pages_io(store, true, run.page, 0, &iov, 1, sizeof bytes) == CTE_OK;
+    iov.iov_len = 100;
+    moved = moved && cte__pages_io(store, false, run.page, 5, &iov, 1, 100) == CTE_OK;
+    cte__pages_free(store, run.page, 1);
+    return moved ? 0 : 1;
+}
+
+static void test_all_processes_count_what_they_move(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make("");
+    struct cte__store *store = attach(&f);
+    for (uint64_t i = 1; i <= PROCESSES; i++) {
+        int status;
+        pid_t pid = fork();
+        assert_true(pid >= 0);
+        if (pid == 0)
+            _exit(move_a_page(store));
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        uint64_t bytes_read = 0, bytes_written = 0, reads = 0, writes = 0;
+        for (uint32_t t = 0; t < store->header->target_count; t++) {
+            struct cte__target_totals totals = cte__target_totals(&store->header->targets[t]);
+            bytes_read += totals.bytes_read;
+            bytes_written += totals.bytes_written;
+            reads += totals.reads;
+            writes += totals.writes;
+        }
+        assert_int_equal(bytes_read, i * 100);
+        assert_int_equal(bytes_written, i * CTE__PAGE_BYTES);
+        assert_int_equal(reads, i);
+        assert_int_equal(writes, i);
+    }
+    cte__store_sweep(store);
+    cte__store_detach(store);
+    fixture_free(&f);
+}
+
 static void test_reused_process_id_is_noticed(void **state)
 {
     (void)state;
@@ -461,6 +509,7 @@ int main(void)
         cmocka_unit_test(test_unfinished_segments_are_made_anew),
         cmocka_unit_test(test_other_namespace_is_refused),
         cmocka_unit_test(test_forked_child_has_its_own_slot),
+        cmocka_unit_test(test_all_processes_count_what_they_move),
         cmocka_unit_test(test_reused_process_id_is_noticed),
         cmocka_unit_test(test_all_slots_taken),
         cmocka_unit_test(test_many_names),
