@@ -59,6 +59,7 @@ static inline cte_config *test_config(const char *directory, unsigned ram_mib, u
 {
     char text[8192], error[512];
     cte_config *config;
+    unsetenv("CTE_STORE_NAME"); /* it would win over the name given here */
     int n = snprintf(text, sizeof text,
                      "store: {name: test, directory: '%s'}\n"
                      "storage:\n  - {bdev_type: ram, capacity_limit: %uMiB}\n",

@@ -77,9 +77,7 @@ enum { MANUAL_BYTES_MAX = 1 << 17 };
 
 static void read_manual(char *text)
 {
-    char path[PATH_MAX];
-    snprintf(path, sizeof path, "%.*s../../docs/CONFIGURATION.md",
-             (int)(strrchr(__FILE__, '/') + 1 - __FILE__), __FILE__);
+    const char *path = CTE_TEST_SOURCE_DIRECTORY "/docs/CONFIGURATION.md";
     FILE *stream = fopen(path, "r");
     if (!stream)
         fail_msg("%s: %s", path, strerror(errno));
