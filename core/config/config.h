@@ -15,7 +15,7 @@
 enum {
     CTE__CONFIG_TARGETS_MAX = 16,
     CTE__CONFIG_GLOBS_MAX = 64,
-    CTE__CONFIG_KEYS_MAX = 32,
+    CTE__CONFIG_KEYS_MAX = 64,
     CTE__STORE_NAME_MAX = 64
 };
 
@@ -34,6 +34,22 @@ struct cte__config_target {
     struct cte__config_origin origin, capacity_origin;
 };
 
+/* Operations are queued by what they do (`queues:`). */
+enum cte__queue_class {
+    CTE__QUEUE_TARGETS, /* target_management */
+    CTE__QUEUE_TAGS,    /* tag_management */
+    CTE__QUEUE_BLOBS,   /* blob_operations */
+    CTE__QUEUE_STATS,   /* stats */
+    CTE__QUEUE_CLASSES
+};
+
+enum cte__queue_priority { CTE__PRIORITY_LOW_LATENCY, CTE__PRIORITY_HIGH_LATENCY };
+
+struct cte__config_queue {
+    uint32_t lane_count; /* 1 … 64; tasks of a lane run one by one, in order */
+    enum cte__queue_priority priority;
+};
+
 /* fnmatch(3) globs on absolute paths; `*` crosses slashes. */
 struct cte__config_globs {
     char *pattern[CTE__CONFIG_GLOBS_MAX];
@@ -50,6 +66,21 @@ struct cte_config {
      * store takes its targets from the store, not from here. */
     struct cte__config_target targets[CTE__CONFIG_TARGETS_MAX];
     uint32_t target_count; /* > 0 */
+
+    uint32_t worker_count; /* threads for asynchronous operations, 1 … 256 */
+
+    /* targets: mapping */
+    uint32_t max_targets;               /* targets.max_targets */
+    uint32_t default_target_timeout_ms; /* 0: no limit */
+    bool auto_unregister_failed;
+
+    /* performance: mapping */
+    uint32_t target_stat_interval_ms;   /* 0: never by itself */
+    uint32_t blob_cache_mb;             /* performance.blob_cache_size_mb */
+    uint32_t max_concurrent_operations; /* > 0 */
+    float score_threshold;
+
+    struct cte__config_queue queues[CTE__QUEUE_CLASSES];
 
     char placement[32]; /* dpe.dpe_type: "max_bw" */
 

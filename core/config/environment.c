@@ -109,7 +109,7 @@ static void warn_unknown(const char *name)
             cte__config_consider(&guess, cte__config_keys[i].variable);
     for (size_t i = 0; i < OTHER_COUNT; i++)
         cte__config_consider(&guess, other_variables[i]);
-    if (guess.best)
+    if (guess.best[0])
         cte__log_warn("unknown variable %s ignored; did you mean %s?", name, guess.best);
     else
         cte__log_warn("unknown variable %s ignored; unset it or correct its name", name);

@@ -2,11 +2,17 @@
 #include "config/keys.h"
 
 #include <assert.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "base/util.h"
 
-enum { GUESS_WORD_MAX = 40, KIB = 1024, MIB = 1024 * KIB };
+enum {
+    GUESS_WORD_MAX = CTE__CONFIG_GUESS_BYTES - 1,
+    KIB = 1024,
+    MIB = 1024 * KIB,
+    DAY_MS = 24 * 3600 * 1000
+};
 
 /* clang-format off */
 #define CHOICE(name, value) {name, value, false}
@@ -27,6 +33,9 @@ static const struct cte__config_choice drain_choices[] = {
     CHOICE("never", CTE_FILE_DRAIN_NEVER), CHOICES_END};
 static const struct cte__config_choice sync_choices[] = {
     CHOICE("node", false), CHOICE("pfs", true), CHOICES_END};
+static const struct cte__config_choice priority_choices[] = {
+    CHOICE("low_latency", CTE__PRIORITY_LOW_LATENCY),
+    CHOICE("high_latency", CTE__PRIORITY_HIGH_LATENCY), CHOICES_END};
 static const struct cte__config_choice level_choices[] = {
     CHOICE("off", 0), CHOICE("error", 1), CHOICE("warn", 2), CHOICE("info", 3), CHOICE("debug", 4),
     CHOICES_END};
@@ -53,10 +62,22 @@ static const char *directory_objection(const char *text)
 /* A field of cte_config or of a target, with its size. */
 #define IN(type, field) offsetof(type, field), sizeof(((type *)NULL)->field)
 
+/* The keys of one class of operations. */
+#define QUEUE(class, section, lanes, urgency)                                                      \
+    {section,      "lane_count",  CTE__CONFIG_COUNT, IN(cte_config, queues[class].lane_count),     \
+     .minimum = 1, .maximum = 64, .initial = lanes},                                               \
+    {                                                                                              \
+        section, "priority", CTE__CONFIG_CHOICE_ENUM, IN(cte_config, queues[class].priority),      \
+            .choices = priority_choices, .initial = urgency                                        \
+    }
+
 /* clang-format off */
 const struct cte__config_key cte__config_keys[] = {
     {"", "log_level", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, log_level),
      .choices = level_choices, .variable = "CTE_LOG_LEVEL", .initial = "warn"},
+
+    {"", "worker_count", CTE__CONFIG_COUNT, IN(cte_config, worker_count),
+     .minimum = 1, .maximum = 256, .initial = "4"},
 
     /* The scalar form of the section: the same field as store.keep. */
     {"", "store", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, store_keep),
@@ -74,6 +95,27 @@ const struct cte__config_key cte__config_keys[] = {
     {"storage", "capacity_limit", CTE__CONFIG_BYTES, IN(struct cte__config_target, capacity_bytes),
      .minimum = MIB, .maximum = INT64_MAX, .variable = "CTE_RAM_CAPACITY"},
     {"storage", "score", CTE__CONFIG_SCORE, IN(struct cte__config_target, score), .variable = NULL},
+
+    {"targets", "max_targets", CTE__CONFIG_COUNT, IN(cte_config, max_targets),
+     .minimum = 1, .maximum = 1000, .initial = "16"},
+    {"targets", "default_target_timeout_ms", CTE__CONFIG_COUNT,
+     IN(cte_config, default_target_timeout_ms), .maximum = DAY_MS, .initial = "30000"},
+    {"targets", "auto_unregister_failed", CTE__CONFIG_BOOL, IN(cte_config, auto_unregister_failed),
+     .initial = "true"},
+
+    {"performance", "target_stat_interval_ms", CTE__CONFIG_COUNT,
+     IN(cte_config, target_stat_interval_ms), .maximum = DAY_MS, .initial = "5000"},
+    {"performance", "blob_cache_size_mb", CTE__CONFIG_COUNT, IN(cte_config, blob_cache_mb),
+     .maximum = MIB, .initial = "0"},
+    {"performance", "max_concurrent_operations", CTE__CONFIG_COUNT,
+     IN(cte_config, max_concurrent_operations), .minimum = 1, .maximum = MIB, .initial = "64"},
+    {"performance", "score_threshold", CTE__CONFIG_SCORE, IN(cte_config, score_threshold),
+     .initial = "0.7"},
+
+    QUEUE(CTE__QUEUE_TARGETS, "queues.target_management", "2", "low_latency"),
+    QUEUE(CTE__QUEUE_TAGS, "queues.tag_management", "2", "low_latency"),
+    QUEUE(CTE__QUEUE_BLOBS, "queues.blob_operations", "4", "high_latency"),
+    QUEUE(CTE__QUEUE_STATS, "queues.stats", "1", "high_latency"),
 
     {"dpe", "dpe_type", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, placement),
      .choices = placement_choices, .variable = "CTE_PLACEMENT", .initial = "max_bw"},
@@ -99,7 +141,9 @@ const struct cte__config_key cte__config_keys[] = {
 const size_t cte__config_key_count = sizeof cte__config_keys / sizeof cte__config_keys[0];
 static_assert(sizeof cte__config_keys / sizeof cte__config_keys[0] <= CTE__CONFIG_KEYS_MAX,
               "cte_config.origin has an element for each key");
-static_assert(sizeof(cte_file_mode) == sizeof(int) && sizeof(cte_file_drain_policy) == sizeof(int),
+static_assert(sizeof(cte_file_mode) == sizeof(int) &&
+                  sizeof(cte_file_drain_policy) == sizeof(int) &&
+                  sizeof(enum cte__queue_priority) == sizeof(int),
               "CHOICE_ENUM stores an int");
 
 const struct cte__config_key *cte__config_find(const char *section, const char *name)
@@ -112,21 +156,30 @@ const struct cte__config_key *cte__config_find(const char *section, const char *
     return NULL;
 }
 
-bool cte__config_is_section(const char *name)
+/* The part of a key's section that lies within `section`, NULL if none does: "" if the key itself
+ * is there, "b.c" for a key of "a.b.c" within "a". */
+static const char *section_below(const struct cte__config_key *key, const char *section)
 {
-    if (name[0] == '\0') /* the section of the keys at the top, not a key itself */
-        return false;
-    for (size_t i = 0; i < cte__config_key_count; i++)
-        if (strcmp(cte__config_keys[i].section, name) == 0)
-            return true;
-    return false;
+    size_t length = strlen(section);
+    if (strncmp(key->section, section, length) != 0)
+        return NULL;
+    const char *rest = key->section + length;
+    if (*rest == '\0' || length == 0)
+        return rest;
+    return *rest == '.' ? rest + 1 : NULL;
 }
 
-bool cte__config_is_unsupported_key(const char *name)
+bool cte__config_subsection(const char *section, const char *name,
+                            char path[CTE__CONFIG_SECTION_BYTES])
 {
-    static const char *const names[] = {"worker_count", "targets", "performance", "queues"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(names[i], name) == 0)
+    if (name[0] == '\0' || strchr(name, '.')) /* a path is no name */
+        return false;
+    int length =
+        snprintf(path, CTE__CONFIG_SECTION_BYTES, "%s%s%s", section, section[0] ? "." : "", name);
+    if (length >= CTE__CONFIG_SECTION_BYTES)
+        return false;
+    for (size_t i = 0; i < cte__config_key_count; i++)
+        if (section_below(&cte__config_keys[i], path))
             return true;
     return false;
 }
@@ -157,8 +210,20 @@ void cte__config_consider(struct cte__config_guess *guess, const char *candidate
         return;
     size_t distance = edit_distance(guess->word, candidate);
     bool close = distance <= 1 + length / 5;
-    if (close && (!guess->best || distance < guess->distance)) {
-        guess->best = candidate;
+    if (close && (!guess->best[0] || distance < guess->distance)) {
+        memcpy(guess->best, candidate, strlen(candidate) + 1);
         guess->distance = distance;
+    }
+}
+
+void cte__config_consider_keys(struct cte__config_guess *guess, const char *section)
+{
+    for (size_t i = 0; i < cte__config_key_count; i++) {
+        const char *below = section_below(&cte__config_keys[i], section);
+        if (!below)
+            continue;
+        char name[CTE__CONFIG_SECTION_BYTES];
+        snprintf(name, sizeof name, "%.*s", (int)strcspn(below, "."), below);
+        cte__config_consider(guess, *below ? name : cte__config_keys[i].name);
     }
 }

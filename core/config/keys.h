@@ -12,6 +12,7 @@ enum cte__config_type {
     CTE__CONFIG_TEXT,        /* char array of `bytes` */
     CTE__CONFIG_BOOL,        /* bool */
     CTE__CONFIG_BYTES,       /* uint64_t, minimum … maximum */
+    CTE__CONFIG_COUNT,       /* uint32_t, minimum … maximum */
     CTE__CONFIG_SCORE,       /* float 0 … 1 */
     CTE__CONFIG_CHOICE_TEXT, /* char array holding the choice's name */
     CTE__CONFIG_CHOICE_ENUM, /* enum holding the choice's value */
@@ -27,12 +28,13 @@ struct cte__config_choice {
 };
 
 struct cte__config_key {
-    const char *section; /* "" at the top; "storage": one element of the sequence */
+    /* "" at the top; "a.b" within b within a; "storage": one element of the sequence */
+    const char *section;
     const char *name;
     enum cte__config_type type;
     size_t offset;             /* in cte_config; for "storage" in cte__config_target */
     size_t bytes;              /* size of the field */
-    uint64_t minimum, maximum; /* BYTES */
+    uint64_t minimum, maximum; /* BYTES, COUNT */
     bool power_of_two;         /* BYTES */
     const struct cte__config_choice *choices;
     /* TEXT: what is wrong with a value and what to do, or NULL. */
@@ -46,18 +48,25 @@ extern const size_t cte__config_key_count;
 
 /* The row of a key, NULL if there is none.  `section` as in the table. */
 const struct cte__config_key *cte__config_find(const char *section, const char *name);
-bool cte__config_is_section(const char *name);
 
-/* Keys of the reference document that this version knows only by name. */
-bool cte__config_is_unsupported_key(const char *name);
+/* Names the section `name` within `section` as the table does; false if there is none.  `path` is
+ * then unspecified. */
+enum { CTE__CONFIG_SECTION_BYTES = 64 };
+bool cte__config_subsection(const char *section, const char *name,
+                            char path[CTE__CONFIG_SECTION_BYTES]);
+
+enum { CTE__CONFIG_GUESS_BYTES = 41 };
 
 /* Picks the word closest to a misspelt one. */
 struct cte__config_guess {
     const char *word;
-    const char *best; /* NULL until something close enough was considered */
+    char best[CTE__CONFIG_GUESS_BYTES]; /* "" until something close enough was considered */
     size_t distance;
 };
 void cte__config_consider(struct cte__config_guess *guess, const char *candidate);
+
+/* Considers all keys and sections within a section. */
+void cte__config_consider_keys(struct cte__config_guess *guess, const char *section);
 
 /* One load in progress: where values go, where errors go. */
 struct cte__config_load {

@@ -76,18 +76,12 @@ static cte_status fail_unknown(const struct reading *reading, const yaml_node_t 
                                const char *section, const char *name)
 {
     struct cte__config_guess guess = {.word = name};
-    for (size_t i = 0; i < cte__config_key_count; i++) {
-        const struct cte__config_key *key = &cte__config_keys[i];
-        if (strcmp(key->section, section) == 0)
-            cte__config_consider(&guess, key->name);
-        if (section[0] == '\0' && key->section[0] != '\0')
-            cte__config_consider(&guess, key->section);
-    }
+    cte__config_consider_keys(&guess, section);
     struct cte__config_where where = where_of(reading, node);
     return cte__config_fail(reading->load, &where, "unknown key '%.80s'%s%s; %s%s%s", name,
                             section[0] ? " in " : "", section,
-                            guess.best ? "did you mean '" : "remove it or correct its name",
-                            guess.best ? guess.best : "", guess.best ? "'?" : "");
+                            guess.best[0] ? "did you mean '" : "remove it or correct its name",
+                            guess.best, guess.best[0] ? "'?" : "");
 }
 
 /* Checks the key of a pair: a text not used before in this mapping. */
@@ -141,6 +135,24 @@ static cte_status read_value(const struct reading *reading, const struct cte__co
     return cte__config_set(reading->load, &where, key, base, text);
 }
 
+static cte_status read_section(const struct reading *reading, const char *section,
+                               const yaml_node_t *node, void *base);
+
+/* What `name` within a section says: a key, or a section of its own. */
+static cte_status read_pair(const struct reading *reading, const char *section,
+                            const yaml_node_t *key_node, const char *name, const yaml_node_t *node,
+                            void *base)
+{
+    char path[CTE__CONFIG_SECTION_BYTES];
+    const struct cte__config_key *key = cte__config_find(section, name);
+    bool subsection = cte__config_subsection(section, name, path);
+    /* A section may have a short form, one value. */
+    if (key && (!subsection || (node->type == YAML_SCALAR_NODE && !is_null(node))))
+        return read_value(reading, key, node, base);
+    return subsection ? read_section(reading, path, node, base)
+                      : fail_unknown(reading, key_node, section, name);
+}
+
 /* A mapping of keys of one section into `base`. */
 static cte_status read_section(const struct reading *reading, const char *section,
                                const yaml_node_t *node, void *base)
@@ -152,11 +164,9 @@ static cte_status read_section(const struct reading *reading, const char *sectio
          pair < node->data.mapping.pairs.top && status == CTE_OK; pair++) {
         const char *name;
         status = pair_name(reading, node, pair, &name);
-        if (status != CTE_OK)
-            break;
-        const struct cte__config_key *key = cte__config_find(section, name);
-        status = key ? read_value(reading, key, node_at(reading, pair->value), base)
-                     : fail_unknown(reading, node_at(reading, pair->key), section, name);
+        if (status == CTE_OK)
+            status = read_pair(reading, section, node_at(reading, pair->key), name,
+                               node_at(reading, pair->value), base);
     }
     return status;
 }
@@ -261,20 +271,9 @@ static cte_status read_storage(const struct reading *reading, const yaml_node_t 
 static cte_status read_top(const struct reading *reading, const yaml_node_t *key_node,
                            const char *name, const yaml_node_t *node)
 {
-    cte_config *config = reading->load->config;
-    if (cte__config_is_unsupported_key(name)) {
-        struct cte__config_where where = where_of(reading, key_node);
-        return cte__config_fail(reading->load, &where,
-                                "key '%s' is known but not yet supported; remove it", name);
-    }
     if (strcmp(name, "storage") == 0)
         return read_storage(reading, node);
-    const struct cte__config_key *key = cte__config_find("", name);
-    bool section = cte__config_is_section(name);
-    if (key && (!section || (node->type == YAML_SCALAR_NODE && !is_null(node))))
-        return read_value(reading, key, node, config);
-    return section ? read_section(reading, name, node, config)
-                   : fail_unknown(reading, key_node, "", name);
+    return read_pair(reading, "", key_node, name, node, reading->load->config);
 }
 
 static cte_status read_document(struct cte__config_load *load, yaml_document_t *document)

@@ -7,7 +7,7 @@
 #include <locale.h>
 #include <string.h>
 
-enum { ORIGIN_COLUMN = 44 };
+enum { ORIGIN_COLUMN = 44, INDENT = 2 };
 
 /* Values are checked to need no other escapes (cte__config_is_plain_text). */
 static int print_quoted(FILE *stream, const char *text)
@@ -74,6 +74,8 @@ static int print_value(FILE *stream, const struct cte__config_key *key, const vo
         return fprintf(stream, "%s", *(const bool *)field ? "true" : "false");
     case CTE__CONFIG_BYTES:
         return print_bytes(stream, *(const uint64_t *)field);
+    case CTE__CONFIG_COUNT:
+        return fprintf(stream, "%" PRIu32, *(const uint32_t *)field);
     case CTE__CONFIG_SCORE:
         return print_score(stream, *(const float *)field);
     case CTE__CONFIG_CHOICE_ENUM:
@@ -103,11 +105,11 @@ static void print_origin(FILE *stream, const cte_config *config,
     }
 }
 
-static void print_line(FILE *stream, const cte_config *config, const char *indent,
+static void print_line(FILE *stream, const cte_config *config, int indent, const char *bullet,
                        const struct cte__config_key *key, const void *base,
                        const struct cte__config_origin *origin)
 {
-    int column = fprintf(stream, "%s%s: ", indent, key->name);
+    int column = fprintf(stream, "%*s%s%s: ", indent, "", bullet, key->name);
     column += print_value(stream, key, (const char *)base + key->offset);
     print_origin(stream, config, origin, column);
 }
@@ -123,42 +125,55 @@ static bool is_absent(const struct cte__config_key *key, const struct cte__confi
 static void print_target(FILE *stream, const cte_config *config,
                          const struct cte__config_target *target)
 {
-    const char *indent = "  - ";
+    const char *bullet = "- ";
     for (size_t i = 0; i < cte__config_key_count; i++) {
         const struct cte__config_key *key = &cte__config_keys[i];
         if (strcmp(key->section, "storage") != 0 || is_absent(key, target))
             continue;
-        print_line(stream, config, indent, key, target,
+        print_line(stream, config, INDENT, bullet, key, target,
                    key->type == CTE__CONFIG_BYTES ? &target->capacity_origin : &target->origin);
-        indent = "    ";
+        bullet = "  ";
     }
 }
 
-static void print_section(FILE *stream, const cte_config *config, const char *section)
+/* Prints the headings that lead from one section to another; returns how deep that lies. */
+static int print_headings(FILE *stream, const char *previous, const char *section)
 {
-    fprintf(stream, "%s:\n", section);
-    if (strcmp(section, "storage") == 0) {
-        for (uint32_t i = 0; i < config->target_count; i++)
-            print_target(stream, config, &config->targets[i]);
-        return;
+    int depth = 0;
+    for (bool shared = true; *section; depth++) {
+        size_t length = strcspn(section, "."), other = strcspn(previous, ".");
+        shared = shared && length == other && strncmp(section, previous, length) == 0;
+        if (!shared)
+            fprintf(stream, "%*s%.*s:\n", depth * INDENT, "", (int)length, section);
+        section += length + (section[length] == '.');
+        previous += other + (previous[other] == '.');
     }
-    for (size_t i = 0; i < cte__config_key_count; i++)
-        if (strcmp(cte__config_keys[i].section, section) == 0)
-            print_line(stream, config, "  ", &cte__config_keys[i], config, &config->origin[i]);
+    return depth;
 }
 
+/* The short form of a section: its long form is printed. */
+static bool is_short_form(const struct cte__config_key *key)
+{
+    char path[CTE__CONFIG_SECTION_BYTES];
+    return cte__config_subsection(key->section, key->name, path);
+}
+
+/* Rows of a section stand together in the table, and keys before the sections within. */
 static void print_all(FILE *stream, const cte_config *config)
 {
     const char *section = "";
+    int depth = 0;
     for (size_t i = 0; i < cte__config_key_count; i++) {
         const struct cte__config_key *key = &cte__config_keys[i];
-        if (key->section[0] == '\0') {
-            if (!cte__config_is_section(key->name)) /* else a short form of the section */
-                print_line(stream, config, "", key, config, &config->origin[i]);
-        } else if (strcmp(key->section, section) != 0) {
-            section = key->section; /* rows of a section stand together */
-            print_section(stream, config, section);
-        }
+        bool begins = strcmp(key->section, section) != 0;
+        bool storage = strcmp(key->section, "storage") == 0;
+        if (begins)
+            depth = print_headings(stream, section, key->section);
+        section = key->section;
+        for (uint32_t j = 0; storage && begins && j < config->target_count; j++)
+            print_target(stream, config, &config->targets[j]);
+        if (!storage && !is_short_form(key))
+            print_line(stream, config, depth * INDENT, "", key, config, &config->origin[i]);
     }
 }
 

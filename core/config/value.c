@@ -175,6 +175,21 @@ static cte_status set_bytes(struct cte__config_load *load, const struct cte__con
     return CTE_OK;
 }
 
+static cte_status set_count(struct cte__config_load *load, const struct cte__config_where *where,
+                            const struct cte__config_key *key, uint32_t *field, const char *text)
+{
+    uint64_t number = 0;
+    bool digits = text[0] != '\0' && text[strspn(text, "0123456789")] == '\0';
+    if (!digits || cte__parse_bytes(text, &number) != CTE_OK || number < key->minimum ||
+        number > key->maximum)
+        return cte__config_fail(load, where,
+                                "%s " QUOTED " is not a whole number from %" PRIu64 " to %" PRIu64
+                                "; write one",
+                                key->name, text, key->minimum, key->maximum);
+    *field = (uint32_t)number;
+    return CTE_OK;
+}
+
 static cte_status set_score(struct cte__config_load *load, const struct cte__config_where *where,
                             const struct cte__config_key *key, float *field, const char *text)
 {
@@ -211,8 +226,8 @@ static cte_status fail_choice(struct cte__config_load *load, const struct cte__c
                                 "%s " QUOTED " is known but not yet supported; use one of: %s",
                                 key->name, text, list);
     return cte__config_fail(load, where, "%s " QUOTED " is unknown; %s%s%suse one of: %s",
-                            key->name, text, guess.best ? "did you mean '" : "",
-                            guess.best ? guess.best : "", guess.best ? "'? " : "", list);
+                            key->name, text, guess.best[0] ? "did you mean '" : "", guess.best,
+                            guess.best[0] ? "'? " : "", list);
 }
 
 static cte_status set_choice(struct cte__config_load *load, const struct cte__config_where *where,
@@ -242,6 +257,8 @@ static cte_status set_field(struct cte__config_load *load, const struct cte__con
         return set_bool(load, where, key, field, text);
     case CTE__CONFIG_BYTES:
         return set_bytes(load, where, key, field, text);
+    case CTE__CONFIG_COUNT:
+        return set_count(load, where, key, field, text);
     case CTE__CONFIG_SCORE:
         return set_score(load, where, key, field, text);
     case CTE__CONFIG_CHOICE_TEXT:

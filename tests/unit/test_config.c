@@ -5,6 +5,13 @@
 #include <errno.h>
 #include <inttypes.h>
 
+static void expect_queue(const cte_config *config, enum cte__queue_class class, uint32_t lanes,
+                         enum cte__queue_priority priority)
+{
+    assert_int_equal(config->queues[class].lane_count, lanes);
+    assert_int_equal(config->queues[class].priority, priority);
+}
+
 static void test_whole(void **state)
 {
     (void)state;
@@ -22,6 +29,18 @@ static void test_whole(void **state)
     assert_string_equal(config->targets[1].kind, "ram");
     assert_int_equal(config->targets[1].capacity_bytes, 1537 * MIB);
     assert_true(config->targets[1].score < 0.0f);
+    assert_int_equal(config->worker_count, 7);
+    assert_int_equal(config->max_targets, 3);
+    assert_int_equal(config->default_target_timeout_ms, 0);
+    assert_false(config->auto_unregister_failed);
+    assert_int_equal(config->target_stat_interval_ms, 250);
+    assert_int_equal(config->blob_cache_mb, 512);
+    assert_int_equal(config->max_concurrent_operations, 9);
+    assert_true(config->score_threshold == 0.25f);
+    expect_queue(config, CTE__QUEUE_TARGETS, 64, CTE__PRIORITY_HIGH_LATENCY);
+    expect_queue(config, CTE__QUEUE_TAGS, 2, CTE__PRIORITY_HIGH_LATENCY);
+    expect_queue(config, CTE__QUEUE_BLOBS, 1, CTE__PRIORITY_HIGH_LATENCY);
+    expect_queue(config, CTE__QUEUE_STATS, 3, CTE__PRIORITY_LOW_LATENCY);
     assert_string_equal(config->placement, "max_bw");
     assert_int_equal(config->chunk_bytes, 256 * 1024);
     assert_int_equal(config->mode, CTE_FILE_MODE_SCRATCH);
@@ -35,6 +54,43 @@ static void test_whole(void **state)
     assert_string_equal(config->exclude.pattern[0], "*/restart \"x\"/?*");
     cte_config_free(config);
     cte_config_free(NULL);
+}
+
+/* The example of the document that describes this interface for other programs. */
+static void test_foreign_example(void **state)
+{
+    (void)state;
+    cte_config *config = parse_ok("worker_count: 4\n"
+                                  "targets:\n"
+                                  "  max_targets: 100\n"
+                                  "  default_target_timeout_ms: 30000\n"
+                                  "  auto_unregister_failed: true\n"
+                                  "performance:\n"
+                                  "  target_stat_interval_ms: 5000      # interval\n"
+                                  "  blob_cache_size_mb: 512\n"
+                                  "  max_concurrent_operations: 64\n"
+                                  "  score_threshold: 0.7\n"
+                                  "queues:\n"
+                                  "  target_management:\n"
+                                  "    lane_count: 2\n"
+                                  "    priority: \"low_latency\"\n"
+                                  "  \n"
+                                  "  blob_operations:\n"
+                                  "    lane_count: 4\n"
+                                  "    priority: \"high_latency\"\n"
+                                  "storage:\n"
+                                  "  - path: \"/mnt/nvme/cte_primary\"\n"
+                                  "    bdev_type: \"file\"\n"
+                                  "    capacity_limit: \"1TB\"\n"
+                                  "    score: 0.9\n"
+                                  "dpe:\n"
+                                  "  dpe_type: \"max_bw\"\n");
+    assert_int_equal(config->max_targets, 100);
+    assert_int_equal(config->blob_cache_mb, 512);
+    assert_true(config->score_threshold == 0.7f);
+    expect_queue(config, CTE__QUEUE_TARGETS, 2, CTE__PRIORITY_LOW_LATENCY);
+    expect_queue(config, CTE__QUEUE_BLOBS, 4, CTE__PRIORITY_HIGH_LATENCY);
+    cte_config_free(config);
 }
 
 static void test_accepted(void **state)
@@ -84,10 +140,17 @@ static void test_errors(void **state)
         {"\"a\\0b\": 1", "t.yaml:1:1: ", "a key must be a name"},
         {"\"\": 1", "t.yaml:1:1: ", "unknown key"},
         {"<<: {}", "t.yaml:1:1: ", "unknown key"},
-        {"worker_count: 4", "t.yaml:1:1: ", "known but not yet supported"},
-        {"targets: {max_targets: 1}", "t.yaml:1:1: ", "known but not yet supported"},
-        {"performance: {}", "t.yaml:1:1: ", "known but not yet supported"},
-        {"queues: {}", "t.yaml:1:1: ", "known but not yet supported"},
+        {"worker_counts: 4", "t.yaml:1:1: ", "did you mean 'worker_count'"},
+        {"queue: {}", "t.yaml:1:1: ", "did you mean 'queues'"},
+        {"queues: {stat: {}}",
+         "t.yaml:1:10: ", "unknown key 'stat' in queues; did you mean 'stats'"},
+        {"queues: {stats: {lanes: 1}}",
+         "t.yaml:1:18: ", "unknown key 'lanes' in queues.stats; remove"},
+        {"queues: {stats: {lane_coun: 1}}", "t.yaml:1:18: ", "did you mean 'lane_count'"},
+        {"queues: {lane_count: 1}", "t.yaml:1:10: ", "unknown key 'lane_count' in queues"},
+        {"queues.stats: {lane_count: 1}", "t.yaml:1:1: ", "unknown key 'queues.stats'"},
+        {"queues: {stats: {}, stats: {}}", "t.yaml:1:21: ", "given twice"},
+        {"queues: {\"\": {}}", "t.yaml:1:10: ", "unknown key"},
         /* types */
         {"- a", "t.yaml:1:1: ", "must be a mapping, lines of 'key: value', not a list"},
         {"word", "t.yaml:1:1: ", "not a single value"},
@@ -99,6 +162,10 @@ static void test_errors(void **state)
         {"file: {include: [{a: b}]}", "t.yaml:1:18: ", "must be a text, not a mapping"},
         {"store: []", "t.yaml:1:8: ", "must be a mapping"},
         {"store:", "t.yaml:1:7: ", "not nothing"},
+        {"queues: [stats]", "t.yaml:1:9: ", "queues must be a mapping"},
+        {"queues: {stats: 4}", "t.yaml:1:17: ", "queues.stats must be a mapping"},
+        {"queues: {stats: }", "t.yaml:1:17: ", "not nothing"},
+        {"queues: &a {stats: *a}", "t.yaml:1:13: ", "unknown key 'stats' in queues.stats"},
         {"dpe: max_bw", "t.yaml:1:6: ", "must be a mapping"},
         {"storage: {bdev_type: ram}", "t.yaml:1:10: ", "must be a list"},
         {"storage: []", "t.yaml:1:10: ", "lists no target"},
@@ -107,6 +174,24 @@ static void test_errors(void **state)
         {"&a [*a]", "t.yaml:1:1: ", "must be a mapping"},
         {"storage: &a [*a]", "t.yaml:1:10: ", "must be a mapping"},
         /* values */
+        {"worker_count: 0", "t.yaml:1:15: ", "is not a whole number from 1 to 256; write one"},
+        {"worker_count: 257", "t.yaml:1:15: ", "from 1 to 256"},
+        {"worker_count: -1", "t.yaml:1:15: ", "whole number"},
+        {"worker_count: 4.0", "t.yaml:1:15: ", "whole number"},
+        {"worker_count: 4K", "t.yaml:1:15: ", "whole number"},
+        {"worker_count: \"\"", "t.yaml:1:15: ", "whole number"},
+        {"worker_count: 18446744073709551617", "t.yaml:1:15: ", "whole number"},
+        {"worker_count: [4]", "t.yaml:1:15: ", "single value"},
+        {"targets: {max_targets: 0}", "t.yaml:1:24: ", "from 1 to 1000"},
+        {"targets: {default_target_timeout_ms: 86400001}", "t.yaml:1:38: ", "from 0 to 86400000"},
+        {"targets: {auto_unregister_failed: 3}", "t.yaml:1:35: ", "write true or false"},
+        {"performance: {target_stat_interval_ms: 5s}", "t.yaml:1:40: ", "from 0 to 86400000"},
+        {"performance: {blob_cache_size_mb: 512MB}", "t.yaml:1:35: ", "from 0 to 1048576"},
+        {"performance: {max_concurrent_operations: 0}", "t.yaml:1:42: ", "from 1 to 1048576"},
+        {"performance: {score_threshold: 1.5}", "t.yaml:1:32: ", "from 0"},
+        {"queues: {stats: {lane_count: 65}}", "t.yaml:1:30: ", "from 1 to 64"},
+        {"queues: {stats: {priority: low}}",
+         "t.yaml:1:28: ", "use one of: low_latency, high_latency"},
         {"store: kep", "t.yaml:1:8: ", "did you mean 'keep'? use one of: auto, keep"},
         {"store: {keep: perhaps}", "t.yaml:1:15: ", "write true or false"},
         {"store: {name: a/b}", "t.yaml:1:15: ", "letters, digits"},
@@ -291,6 +376,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_whole, clear_environment),
+        cmocka_unit_test_setup(test_foreign_example, clear_environment),
         cmocka_unit_test_setup(test_accepted, clear_environment),
         cmocka_unit_test_setup(test_errors, clear_environment),
         cmocka_unit_test_setup(test_limits, clear_environment),

@@ -39,7 +39,8 @@ static void test_show_origin(void **state)
     setenv("CTE_DRAIN", "async", 1);
     setenv("CTE_RAM_CAPACITY", "16MiB", 1);
     setenv("PBS_JOBID", "5", 1);
-    cte_config *config = parse_ok("file:\n  score: 0.5\n" RAM_TARGET);
+    cte_config *config =
+        parse_ok("file:\n  score: 0.5\n" RAM_TARGET "queues: {stats: {lane_count: 5}}\n");
     char *shown;
     show(config, &shown);
     static const char *const lines[][2] = {
@@ -48,7 +49,11 @@ static void test_show_origin(void **state)
         {"  mode: default ", "# default\n"},
         {"  name: \"job-5\" ", "# environment variable PBS_JOBID\n"},
         {"    capacity_limit: 16MiB ", "# environment variable CTE_RAM_CAPACITY\n"},
-        {"  - bdev_type: \"ram\" ", "# t.yaml:4\n"}};
+        {"  - bdev_type: \"ram\" ", "# t.yaml:4\n"},
+        {"worker_count: 4 ", "# default\n"},
+        {"\nqueues:\n  target_management:\n    lane_count: 2 ", "# default\n"},
+        {"\n  stats:\n    lane_count: 5 ", "# t.yaml:5\n"},
+        {"\nperformance:\n  target_stat_interval_ms: 5000 ", "# default\n"}};
     for (size_t i = 0; i < COUNT(lines); i++) {
         const char *line = strstr(shown, lines[i][0]);
         if (!line)

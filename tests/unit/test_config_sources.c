@@ -43,6 +43,15 @@ static void test_defaults(void **state)
         assert_string_equal(config->targets[0].kind, "ram");
         assert_true(config->targets[0].capacity_bytes >= MIB);
         assert_true(config->targets[0].score < 0.0f);
+        assert_int_equal(config->worker_count, 4);
+        assert_int_equal(config->max_targets, CTE__CONFIG_TARGETS_MAX);
+        assert_int_equal(config->max_concurrent_operations, 64);
+        assert_int_equal(config->queues[CTE__QUEUE_TARGETS].lane_count, 2);
+        assert_int_equal(config->queues[CTE__QUEUE_TAGS].lane_count, 2);
+        assert_int_equal(config->queues[CTE__QUEUE_BLOBS].lane_count, 4);
+        assert_int_equal(config->queues[CTE__QUEUE_STATS].lane_count, 1);
+        assert_int_equal(config->queues[CTE__QUEUE_TAGS].priority, CTE__PRIORITY_LOW_LATENCY);
+        assert_int_equal(config->queues[CTE__QUEUE_BLOBS].priority, CTE__PRIORITY_HIGH_LATENCY);
         assert_string_equal(config->placement, "max_bw");
         assert_int_equal(config->chunk_bytes, MIB);
         assert_int_equal(config->mode, CTE_FILE_MODE_DEFAULT);
