@@ -82,7 +82,7 @@ struct cte_config {
 
     struct cte__config_queue queues[CTE__QUEUE_CLASSES];
 
-    char placement[32]; /* dpe.dpe_type: "max_bw" */
+    char placement[32]; /* dpe.dpe_type: "max_bw", …, or the name of a registered engine */
 
     /* file: mapping */
     uint64_t chunk_bytes; /* file.chunk_size: power of two, 64 KiB … 16 MiB; default 1 MiB */

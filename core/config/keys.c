@@ -24,7 +24,7 @@ static const struct cte__config_choice store_choices[] = {
 static const struct cte__config_choice kind_choices[] = {
     CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), NOT_YET("dev_dax"), CHOICES_END};
 static const struct cte__config_choice placement_choices[] = {
-    CHOICE("max_bw", 0), NOT_YET("random"), NOT_YET("round_robin"), CHOICES_END};
+    CHOICE("max_bw", 0), CHOICE("random", 1), CHOICE("round_robin", 2), CHOICES_END};
 static const struct cte__config_choice mode_choices[] = {
     CHOICE("default", CTE_FILE_MODE_DEFAULT), CHOICE("scratch", CTE_FILE_MODE_SCRATCH),
     CHOICE("bypass", CTE_FILE_MODE_BYPASS), CHOICES_END};

@@ -11,6 +11,7 @@
 #include <strings.h>
 
 #include "base/util.h"
+#include "config/choices.h"
 
 enum { LIST_BYTES = 256 };
 
@@ -207,6 +208,23 @@ static cte_status set_score(struct cte__config_load *load, const struct cte__con
     return CTE_OK;
 }
 
+static void list_choice(struct cte__config_guess *guess, const char *name, char *list, size_t *used)
+{
+    cte__config_consider(guess, name);
+    int n = snprintf(list + *used, LIST_BYTES - *used, "%s%s", *used ? ", " : "", name);
+    *used = cte__min(*used + (n > 0 ? (size_t)n : 0), LIST_BYTES - 1);
+}
+
+/* A word that the program added to the key's choices; NULL if it is none. */
+static const char *added_choice(const struct cte__config_key *key, const char *text)
+{
+    const char *word;
+    for (uint32_t i = 0; (word = cte__config_choice_added(key->section, key->name, i)); i++)
+        if (strcasecmp(word, text) == 0)
+            return word;
+    return NULL;
+}
+
 /* `known`: the reference document has it, this version does not. */
 static cte_status fail_choice(struct cte__config_load *load, const struct cte__config_where *where,
                               const struct cte__config_key *key, const char *text, bool known)
@@ -214,13 +232,12 @@ static cte_status fail_choice(struct cte__config_load *load, const struct cte__c
     struct cte__config_guess guess = {.word = text};
     char list[LIST_BYTES] = "";
     size_t used = 0;
-    for (const struct cte__config_choice *choice = key->choices; choice->name; choice++) {
-        if (choice->unsupported)
-            continue;
-        cte__config_consider(&guess, choice->name);
-        int n = snprintf(list + used, sizeof list - used, "%s%s", used ? ", " : "", choice->name);
-        used = cte__min(used + (n > 0 ? (size_t)n : 0), sizeof list - 1);
-    }
+    for (const struct cte__config_choice *choice = key->choices; choice->name; choice++)
+        if (!choice->unsupported)
+            list_choice(&guess, choice->name, list, &used);
+    const char *word;
+    for (uint32_t i = 0; (word = cte__config_choice_added(key->section, key->name, i)); i++)
+        list_choice(&guess, word, list, &used);
     if (known)
         return cte__config_fail(load, where,
                                 "%s " QUOTED " is known but not yet supported; use one of: %s",
@@ -236,6 +253,11 @@ static cte_status set_choice(struct cte__config_load *load, const struct cte__co
     const struct cte__config_choice *choice = key->choices;
     while (choice->name && strcasecmp(choice->name, text) != 0)
         choice++;
+    const char *added = choice->name ? NULL : added_choice(key, text);
+    if (added && key->type == CTE__CONFIG_CHOICE_TEXT) {
+        snprintf(field, key->bytes, "%s", added);
+        return CTE_OK;
+    }
     if (!choice->name || choice->unsupported)
         return fail_choice(load, where, key, text, choice->name != NULL);
     if (key->type == CTE__CONFIG_CHOICE_BOOL)

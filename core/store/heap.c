@@ -217,11 +217,11 @@ static void give_back(struct cte__store *store, struct claim *claim)
 }
 
 static uint32_t placement_targets(const struct cte__store *store, uint32_t skip,
-                                  struct cte__placement_target *targets)
+                                  struct cte_placement_target *targets)
 {
     uint32_t count = store->header->target_count;
     for (uint32_t i = 0; i < count; i++)
-        targets[i] = (struct cte__placement_target){
+        targets[i] = (struct cte_placement_target){
             .free_bytes = skip & 1u << i ? 0 : cte__target_free_bytes(store, i),
             .bytes_per_s = store->header->targets[i].bytes_per_s,
             .score = store->header->targets[i].score,
@@ -229,18 +229,27 @@ static uint32_t placement_targets(const struct cte__store *store, uint32_t skip,
     return count;
 }
 
+/* One counter for each process: processes share nothing on the path of a put. */
+static uint64_t placement_state(struct cte__store *store)
+{
+    if (!store->placement->stateful)
+        return 0;
+    return atomic_fetch_add_explicit(&store->placement_state, 1, memory_order_relaxed);
+}
+
 cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
                             struct cte__page_run *runs, uint32_t capacity, uint32_t *used)
 {
-    struct cte__placement_target targets[CTE__TARGETS_MAX];
-    struct cte__placement_extent extents[CTE__TARGETS_MAX];
-    struct cte__placement_request request = {cte__pages_to_bytes(count), score, 0};
+    struct cte_placement_target targets[CTE__TARGETS_MAX];
+    struct cte_placement_extent extents[CTE__TARGETS_MAX];
+    struct cte_placement_request request = {cte__pages_to_bytes(count), score,
+                                            placement_state(store)};
     struct claim claim = {runs, capacity, 0};
     uint16_t self = cte__store_self(store);
     if (self == 0)
         return -EUSERS;
     uint32_t target_count = placement_targets(store, skip, targets);
-    size_t n = store->placement->place(targets, target_count, &request, extents);
+    size_t n = cte__placement_place(store->placement, targets, target_count, &request, extents);
     uint32_t got = 0;
     for (size_t i = 0; i < n; i++)
         got += claim_from_target(store, self, extents[i].target,

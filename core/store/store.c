@@ -95,6 +95,9 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
         free(store);
         return CTE_ERR_CONFIG;
     }
+    /* Processes that start together begin their rotations and draws in different places. */
+    uint64_t seed[] = {cte__monotonic_ns(), (uint64_t)getpid()};
+    atomic_init(&store->placement_state, XXH3_64bits(seed, sizeof seed));
     cte__slot_watch_forks();
     *out = store;
     return CTE_OK;

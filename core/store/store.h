@@ -37,6 +37,7 @@ struct cte__store {
     struct cte__arena_view *unit_arenas;
     struct cte__target_handle targets[CTE__TARGETS_MAX];
     const struct cte__placement_engine *placement;
+    _Atomic uint64_t placement_state; /* of this process: see cte_placement_request.state */
     pthread_mutex_t slot_lock;
     _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
     bool checksum;         /* as the header says: one store, one answer */

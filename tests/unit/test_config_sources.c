@@ -205,7 +205,7 @@ static void test_environment_errors(void **state)
         {"CTE_LOG_LEVEL", "noisy", "use one of"},
         {"CTE_RAM_CAPACITY", "lots", "is not a size"},
         {"CTE_RAM_CAPACITY", "0", "at least 1MiB"},
-        {"CTE_PLACEMENT", "random", "not yet supported"}};
+        {"CTE_PLACEMENT", "fastest", "is unknown; use one of: max_bw, random, round_robin"}};
     for (size_t i = 0; i < COUNT(bad); i++)
         expect_variable_error(bad[i][0], bad[i][1], bad[i][2]);
     setenv("CTE_RAM_CAPACITY", "8MiB", 1);
