@@ -216,8 +216,8 @@ static void give_back(struct cte__store *store, struct claim *claim)
     }
 }
 
-static uint32_t placement_targets(const struct cte__store *store, uint32_t skip,
-                                  struct cte_placement_target *targets)
+uint32_t cte__placement_targets(const struct cte__store *store, uint32_t skip,
+                                struct cte_placement_target *targets)
 {
     uint32_t count = store->header->target_count;
     for (uint32_t i = 0; i < count; i++)
@@ -248,7 +248,7 @@ cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float scor
     uint16_t self = cte__store_self(store);
     if (self == 0)
         return -EUSERS;
-    uint32_t target_count = placement_targets(store, skip, targets);
+    uint32_t target_count = cte__placement_targets(store, skip, targets);
     size_t n = cte__placement_place(store->placement, targets, target_count, &request, extents);
     uint32_t got = 0;
     for (size_t i = 0; i < n; i++)

@@ -123,6 +123,11 @@ static inline bool cte__same_arena(const struct cte__store *store, cte__page a, 
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes);
 
+/* What a placement engine is told of the targets, those of the bit set `skip` as full; room for
+ * CTE__TARGETS_MAX.  Returns how many there are. */
+uint32_t cte__placement_targets(const struct cte__store *store, uint32_t skip,
+                                struct cte_placement_target *targets);
+
 /* Free bytes of a target. */
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);
 
