@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "target/cursor.h"
 
 enum { MARK_VERSION = 1 };
 
@@ -219,30 +220,14 @@ cte_status cte__target_check_io(const struct cte__target_io *io, uint64_t capaci
 
 /* ---- transfer ---- */
 
-/* How far a transfer got: `skip` bytes into element `index`. */
-struct cursor {
-    const struct iovec *iov;
-    int count;
-    int index;
-    size_t skip;
-};
-
-static void cursor_advance(struct cursor *at, size_t bytes)
-{
-    at->skip += bytes;
-    while (at->index < at->count && at->skip >= at->iov[at->index].iov_len)
-        at->skip -= at->iov[at->index++].iov_len;
-}
-
 /* One system call: the rest of an element begun, else as many whole ones as the kernel takes. */
-static ssize_t move_some(int fd, off_t offset, bool write, const struct cursor *at)
+static ssize_t move_some(int fd, off_t offset, bool write, const struct cte__cursor *at)
 {
     const struct iovec *iov = at->iov + at->index;
     struct iovec rest;
     int count = (int)cte__min((uint64_t)(at->count - at->index), IOV_MAX);
     if (at->skip > 0) {
-        rest.iov_base = (char *)iov->iov_base + at->skip;
-        rest.iov_len = iov->iov_len - at->skip;
+        rest.iov_base = cte__cursor_memory(at, &rest.iov_len);
         iov = &rest;
         count = 1;
     }
@@ -251,9 +236,8 @@ static ssize_t move_some(int fd, off_t offset, bool write, const struct cursor *
 
 cte_status cte__target_transfer(int fd, uint64_t file_offset, const struct cte__target_io *io)
 {
-    struct cursor at = {.iov = io->iov, .count = io->iov_count};
+    struct cte__cursor at = cte__cursor_begin(io->iov, io->iov_count);
     uint64_t done = 0;
-    cursor_advance(&at, 0); /* an empty first element must not look like the end of the file */
     while (done < io->bytes) {
         ssize_t moved = move_some(fd, (off_t)(file_offset + done), io->write, &at);
         if (moved < 0 && errno == EINTR)
@@ -263,7 +247,7 @@ cte_status cte__target_transfer(int fd, uint64_t file_offset, const struct cte__
         if (moved == 0)
             return -EIO;
         done += (uint64_t)moved;
-        cursor_advance(&at, (size_t)moved);
+        cte__cursor_advance(&at, (size_t)moved);
     }
     return 0;
 }

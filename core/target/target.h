@@ -21,6 +21,12 @@ enum cte__target_capability {
     CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
 };
 
+/* How bytes get there, for the kinds that know several ways; the others ignore it. */
+enum cte__target_engine {
+    CTE__TARGET_BUFFERED = 0, /* through the page cache */
+    CTE__TARGET_URING = 1,    /* past it, by io_uring; as BUFFERED where that cannot be */
+};
+
 /* Where a target is and how it is cut. */
 struct cte__target_spec {
     const char *path;        /* absolute: a directory for ram, a file for file */
@@ -28,6 +34,7 @@ struct cte__target_spec {
     uint64_t arena_bytes;    /* multiple of 1 MiB */
     uint64_t store_id;       /* whose it is: the same in every process and run of one store, e.g. a
                               * hash of its name.  Another store's backing is never replaced. */
+    enum cte__target_engine engine;
 };
 
 /* One transfer.  Stays inside one arena, offset and total length are multiples of 4096 when

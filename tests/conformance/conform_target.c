@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "target/backing.h"
 #include "target_fixture.h"
 
 enum { TESTS_MAX = 64, NAME_BYTES = 128, SUITE_SECONDS = 280 };
@@ -17,6 +18,11 @@ static const struct target_test *const suites[] = {
     target_refusals_tests,
 };
 
+/* Beside each backend as it is by default. */
+static const struct target_variant more_variants[] = {
+    {.name = "file by io_uring", .ops = &cte__target_file, .engine = CTE__TARGET_URING},
+};
+
 static volatile sig_atomic_t runner_pid;
 
 static void pass_on_signal(int number)
@@ -24,7 +30,7 @@ static void pass_on_signal(int number)
     kill((pid_t)runner_pid, number);
 }
 
-static int run_backend(const struct cte__target_ops *ops)
+static int run_variant(const struct target_variant *variant)
 {
     static char names[TESTS_MAX][NAME_BYTES];
     struct CMUnitTest tests[TESTS_MAX] = {0};
@@ -35,15 +41,15 @@ static int run_backend(const struct cte__target_ops *ops)
                 fprintf(stderr, "raise TESTS_MAX\n");
                 return 1;
             }
-            snprintf(names[count], NAME_BYTES, "%s: %s", ops->kind, test->name);
+            snprintf(names[count], NAME_BYTES, "%s: %s", variant->name, test->name);
             tests[count] = (struct CMUnitTest){.name = names[count],
                                                .test_func = test->run,
                                                .setup_func = fixture_setup,
                                                .teardown_func = fixture_teardown,
-                                               .initial_state = (void *)ops};
+                                               .initial_state = (void *)variant};
         }
     }
-    return _cmocka_run_group_tests(ops->kind, tests, count, NULL, NULL);
+    return _cmocka_run_group_tests(variant->name, tests, count, NULL, NULL);
 }
 
 static int run_all(void)
@@ -55,8 +61,12 @@ static int run_all(void)
             fprintf(stderr, "%s is not found by its name\n", cte__target_ops_all[i]->kind);
             failed++;
         }
-        failed += run_backend(cte__target_ops_all[i]) != 0;
+        struct target_variant plain = {.name = cte__target_ops_all[i]->kind,
+                                       .ops = cte__target_ops_all[i]};
+        failed += run_variant(&plain) != 0;
     }
+    for (size_t i = 0; i < sizeof more_variants / sizeof more_variants[0]; i++)
+        failed += run_variant(&more_variants[i]) != 0;
     if (cte__target_ops_find("no such kind")) {
         fprintf(stderr, "a kind was found that does not exist\n");
         failed++;

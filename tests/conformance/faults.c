@@ -44,7 +44,7 @@ int faults_disturbed(void)
     return disturbed;
 }
 
-static bool strikes(void)
+bool faults_strike(void)
 {
     if (calls_left <= 0 || atomic_fetch_sub(&calls_left, 1) != 1)
         return false;
@@ -78,7 +78,7 @@ static bool strikes(void)
     int __wrap_##name parameters;                                                                  \
     int __wrap_##name parameters                                                                   \
     {                                                                                              \
-        return strikes() ? -1 : __real_##name arguments;                                           \
+        return faults_strike() ? -1 : __real_##name arguments;                                     \
     }
 PLAIN_CALLS(DEFINE_WRAPPER)
 
@@ -104,7 +104,7 @@ int __wrap_open(const char *path, int flags, ...)
     va_start(args, flags);
     mode_t perm = perm_argument(flags, args);
     va_end(args);
-    return strikes() ? -1 : __real_open(path, flags, perm);
+    return faults_strike() ? -1 : __real_open(path, flags, perm);
 }
 
 int __wrap_openat(int dir_fd, const char *path, int flags, ...)
@@ -113,7 +113,7 @@ int __wrap_openat(int dir_fd, const char *path, int flags, ...)
     va_start(args, flags);
     mode_t perm = perm_argument(flags, args);
     va_end(args);
-    return strikes() ? -1 : __real_openat(dir_fd, path, flags, perm);
+    return faults_strike() ? -1 : __real_openat(dir_fd, path, flags, perm);
 }
 
 /* The commands in use here take an int or nothing. */
@@ -123,18 +123,19 @@ int __wrap_fcntl(int fd, int command, ...)
     va_start(args, command);
     int argument = command == F_GETFD || command == F_GETFL ? 0 : va_arg(args, int);
     va_end(args);
-    return strikes() ? -1 : __real_fcntl(fd, command, argument);
+    return faults_strike() ? -1 : __real_fcntl(fd, command, argument);
 }
 
-enum disturbance { LET_PASS, INTERRUPT, CUT };
-
-static enum disturbance next_disturbance(void)
+enum disturbance faults_next_disturbance(void)
 {
     int period = disturb_period;
     if (period == 0)
         return LET_PASS;
     int turn = atomic_fetch_add(&transfers, 1) % period;
-    return turn == 0 ? INTERRUPT : turn == 1 ? CUT : LET_PASS;
+    enum disturbance what = turn == 0 ? INTERRUPT : turn == 1 ? CUT : LET_PASS;
+    if (what != LET_PASS)
+        disturbed++;
+    return what;
 }
 
 /* Moves about a third of the first element that holds anything, at odd places. */
@@ -149,11 +150,9 @@ static ssize_t cut_transfer(int fd, const struct iovec *iov, int count, off_t of
 
 static ssize_t transfer(int fd, const struct iovec *iov, int count, off_t offset, bool write)
 {
-    if (strikes())
+    if (faults_strike())
         return -1;
-    enum disturbance what = next_disturbance();
-    if (what != LET_PASS)
-        disturbed++;
+    enum disturbance what = faults_next_disturbance();
     if (what == INTERRUPT) {
         errno = EINTR;
         return -1;

@@ -21,4 +21,10 @@ void faults_disturb_io(int period);
 /* Transfers disturbed so far. */
 int faults_disturbed(void);
 
+/* For wrappers: shall this call fail (errno says how) or be killed?  Shall this transfer be
+ * disturbed, and how? */
+enum disturbance { LET_PASS, INTERRUPT, CUT };
+bool faults_strike(void);
+enum disturbance faults_next_disturbance(void);
+
 #endif

@@ -24,7 +24,8 @@ int fixture_setup(void **state)
     struct fixture *f = calloc(1, sizeof *f);
     if (!f)
         return -1;
-    f->ops = *state;
+    const struct target_variant *variant = *state;
+    f->ops = variant->ops;
     bool on_disk = f->ops->capabilities & CTE__TARGET_SURVIVES_NODE;
     int length = snprintf(f->directory, sizeof f->directory - 16, "%s/test-XXXXXX", roots[on_disk]);
     if (length < 0 || (size_t)length >= sizeof f->directory - 16 || !mkdtemp(f->directory) ||
@@ -38,7 +39,8 @@ int fixture_setup(void **state)
     f->spec = (struct cte__target_spec){.path = f->path,
                                         .capacity_bytes = CAPACITY_BYTES,
                                         .arena_bytes = ARENA_BYTES,
-                                        .store_id = STORE_ID};
+                                        .store_id = STORE_ID,
+                                        .engine = variant->engine};
     *state = f;
     return 0;
 }

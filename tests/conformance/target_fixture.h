@@ -25,6 +25,13 @@ enum {
     UNPRIVILEGED_ID = 65534,
 };
 
+/* A backend, and one of its ways to move bytes. */
+struct target_variant {
+    const char *name;
+    const struct cte__target_ops *ops;
+    enum cte__target_engine engine;
+};
+
 /* One test on one backend: a directory of its own, and a target in it that is not made yet. */
 struct fixture {
     const struct cte__target_ops *ops;

@@ -373,14 +373,18 @@ static void test_senseless_specs_are_refused(void **state)
     struct fixture *f = *state;
     struct cte__target_spec good = f->spec;
     struct cte__target_spec bad[] = {
-        {NULL, good.capacity_bytes, good.arena_bytes, 0},
-        {"", good.capacity_bytes, good.arena_bytes, 0},
-        {"relative/target", good.capacity_bytes, good.arena_bytes, 0},
-        {good.path, 0, good.arena_bytes, 0},
-        {good.path, good.capacity_bytes, 0, 0},
-        {good.path, good.capacity_bytes + 1, good.arena_bytes, 0},
-        {good.path, PAGE_BYTES, PAGE_BYTES, 0},
-        {good.path, (uint64_t)1 << 63, good.arena_bytes, 0},
+        {.path = NULL, .capacity_bytes = good.capacity_bytes, .arena_bytes = good.arena_bytes},
+        {.path = "", .capacity_bytes = good.capacity_bytes, .arena_bytes = good.arena_bytes},
+        {.path = "relative/target",
+         .capacity_bytes = good.capacity_bytes,
+         .arena_bytes = good.arena_bytes},
+        {.path = good.path, .capacity_bytes = 0, .arena_bytes = good.arena_bytes},
+        {.path = good.path, .capacity_bytes = good.capacity_bytes, .arena_bytes = 0},
+        {.path = good.path,
+         .capacity_bytes = good.capacity_bytes + 1,
+         .arena_bytes = good.arena_bytes},
+        {.path = good.path, .capacity_bytes = PAGE_BYTES, .arena_bytes = PAGE_BYTES},
+        {.path = good.path, .capacity_bytes = (uint64_t)1 << 63, .arena_bytes = good.arena_bytes},
     };
     for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
         f->spec = bad[i];
