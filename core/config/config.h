@@ -31,6 +31,7 @@ struct cte__config_target {
     char kind[16];       /* bdev_type: "ram", "file" */
     uint64_t capacity_bytes; /* capacity_limit, > 0 */
     float score;             /* 0 … 1; < 0: automatic */
+    char io[16];             /* file: "buffered", "uring"; "": buffered */
     struct cte__config_origin origin, capacity_origin;
 };
 

@@ -23,6 +23,8 @@ static const struct cte__config_choice store_choices[] = {
     CHOICE("auto", false), CHOICE("keep", true), CHOICES_END};
 static const struct cte__config_choice kind_choices[] = {
     CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), NOT_YET("dev_dax"), CHOICES_END};
+static const struct cte__config_choice io_choices[] = {
+    CHOICE("buffered", 0), CHOICE("uring", 1), CHOICES_END};
 static const struct cte__config_choice placement_choices[] = {
     CHOICE("max_bw", 0), CHOICE("random", 1), CHOICE("round_robin", 2), CHOICES_END};
 static const struct cte__config_choice mode_choices[] = {
@@ -94,6 +96,8 @@ const struct cte__config_key cte__config_keys[] = {
     /* A target is cut into arenas of at least 1 MiB; file offsets are signed. */
     {"storage", "capacity_limit", CTE__CONFIG_BYTES, IN(struct cte__config_target, capacity_bytes),
      .minimum = MIB, .maximum = INT64_MAX, .variable = "CTE_RAM_CAPACITY"},
+    {"storage", "io", CTE__CONFIG_CHOICE_TEXT, IN(struct cte__config_target, io),
+     .choices = io_choices, .variable = NULL},
     {"storage", "score", CTE__CONFIG_SCORE, IN(struct cte__config_target, score), .variable = NULL},
 
     {"targets", "max_targets", CTE__CONFIG_COUNT, IN(cte_config, max_targets),

@@ -220,6 +220,10 @@ static cte_status check_target(const struct reading *reading, const struct cte__
         return cte__config_fail(reading->load, where,
                                 "a storage target needs capacity_limit; add one, as "
                                 "'capacity_limit: 8GB'");
+    if (target->io[0] != '\0' && strcmp(target->kind, "file") != 0)
+        return cte__config_fail(
+            reading->load, where,
+            "io is a choice of file targets only; remove it from this %s target", target->kind);
     cte_status status = check_path(reading, where, target);
     if (status != CTE_OK)
         return status;

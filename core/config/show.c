@@ -119,7 +119,8 @@ static bool is_absent(const struct cte__config_key *key, const struct cte__confi
 {
     const void *field = (const char *)target + key->offset;
     return (key->type == CTE__CONFIG_SCORE && *(const float *)field < 0.0f) ||
-           (key->type == CTE__CONFIG_TEXT && *(const char *)field == '\0');
+           ((key->type == CTE__CONFIG_TEXT || key->type == CTE__CONFIG_CHOICE_TEXT) &&
+            *(const char *)field == '\0');
 }
 
 static void print_target(FILE *stream, const cte_config *config,

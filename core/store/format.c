@@ -87,6 +87,7 @@ static void format_target(struct cte__store *store, const struct cte__config_tar
     else
         snprintf(record->path, sizeof record->path, "%s", config->path);
     snprintf(record->kind, sizeof record->kind, "%s", config->kind);
+    record->engine = strcmp(config->io, "uring") == 0 ? CTE__TARGET_URING : CTE__TARGET_BUFFERED;
     record->arena_bytes = arena_bytes_for(config->capacity_bytes);
     record->arena_count = arena_count_for(config->capacity_bytes);
     record->capacity_bytes = record->arena_count * record->arena_bytes;

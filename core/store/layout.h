@@ -91,7 +91,7 @@ struct cte__target_record {
     float score;
     uint32_t arena_first; /* into the table of page arenas */
     uint32_t arena_count;
-    uint32_t reserved;
+    uint32_t engine; /* enum cte__target_engine */
     struct cte__target_counters counters[CTE__COUNTER_STRIPES];
 };
 

@@ -132,6 +132,7 @@ struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
         .path = record->path,
         .capacity_bytes = record->capacity_bytes,
         .arena_bytes = record->arena_bytes,
+        .engine = record->engine,
         .store_id = XXH3_64bits(store->directory, strlen(store->directory)),
     };
 }

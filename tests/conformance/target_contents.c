@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <pthread.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -363,6 +364,49 @@ static void test_written_bytes_survive_a_killed_process(void **state)
     f->ops->close(target);
 }
 
+/* A thread transfers all the time, while this one forks and the children transfer too. */
+static atomic_bool forking;
+
+static void *transfer_while_forking(void *opaque)
+{
+    struct worker *w = opaque;
+    pthread_barrier_wait(w->start);
+    do
+        w->rc |= write_share(w->f, w->target, w->number);
+    while (forking);
+    return NULL;
+}
+
+static int write_share_inherited(const struct fixture *f)
+{
+    return write_share(f, inherited, 1);
+}
+
+static void test_forks_while_transferring(void **state)
+{
+    enum { FORKS = 20 };
+    const struct fixture *f = *state;
+    pthread_barrier_t start;
+    pthread_t thread;
+    create_target(f);
+    inherited = open_target(f);
+    struct worker worker = {.f = f, .target = inherited, .start = &start, .number = 0};
+    assert_int_equal(pthread_barrier_init(&start, NULL, 2), 0);
+    forking = true;
+    assert_int_equal(pthread_create(&thread, NULL, transfer_while_forking, &worker), 0);
+    pthread_barrier_wait(&start);
+    int failed = 0;
+    for (int i = 0; i < FORKS; i++)
+        failed += run_child(write_share_inherited, f) != 0;
+    forking = false;
+    pthread_join(thread, NULL);
+    pthread_barrier_destroy(&start);
+    assert_int_equal(failed, 0);
+    assert_int_equal(worker.rc, 0);
+    assert_int_equal(write_share(f, inherited, 2), 0);
+    f->ops->close(inherited);
+}
+
 static int take_all_descriptors(void)
 {
     struct rlimit limit = {.rlim_cur = 64, .rlim_max = 64};
@@ -521,6 +565,7 @@ const struct target_test target_contents_tests[] = {
     {"many threads", test_many_threads},
     {"many processes", test_many_processes},
     {"written bytes survive a killed process", test_written_bytes_survive_a_killed_process},
+    {"forks while transferring", test_forks_while_transferring},
     {"io goes on without descriptors", test_io_goes_on_without_descriptors},
     {"descriptors are shared with the program", test_descriptors_are_shared_with_the_program},
     {"standard descriptors are left alone", test_standard_descriptors_are_left_alone},
