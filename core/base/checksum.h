@@ -18,4 +18,10 @@ static inline uint32_t cte__page_checksum(const void *page, uint64_t index)
     return (uint32_t)XXH3_64bits(page, CTE__PAGE_BYTES) ^ (uint32_t)(index * UINT64_C(0x9E3779B1));
 }
 
+/* Of any number of bytes. */
+static inline uint32_t cte__bytes_checksum(const void *bytes, size_t count)
+{
+    return (uint32_t)XXH3_64bits(bytes, count);
+}
+
 #endif

@@ -68,6 +68,9 @@ struct cte__span_list {
     struct cte__span few[16];
 };
 
+/* Pages whose checksums need no memory of their own in a snapshot. */
+enum { CTE__SNAPSHOT_FEW = 16 };
+
 /* A private copy of a blob's map. */
 struct cte__snapshot {
     cte__unit entry; /* 0: there is no such blob */
@@ -75,8 +78,12 @@ struct cte__snapshot {
     uint64_t size_bytes;
     float score;
     struct cte__span_list list; /* PARTIAL pages have run_list filled */
-    uint32_t *checksums;
+    uint32_t *checksums;        /* its own memory, or `few` */
+    uint32_t few[CTE__SNAPSHOT_FEW];
     struct cte__run_list *run_lists;
+    uint32_t small_bytes; /* of a small blob, which has no spans; else 0 */
+    uint32_t small_checksum;
+    char small[CTE__SMALL_MAX];
 };
 
 /* A snapshot of no blob at all. */

@@ -5,29 +5,63 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/checksum.h"
+
 /* ---- loading -------------------------------------------------------------------------------- */
 
-static cte_status load_map(struct cte__change *change)
+static cte_status load_extent(struct cte__change *change, const struct cte__extent *extent)
 {
-    const struct cte__map *map = cte__unit_at(change->store, change->old_map);
-    const uint32_t *checksums = cte__map_checksums(map);
+    struct cte__span span = {
+        .index = extent->first,
+        .page = extent->page,
+        .count = extent->count,
+        .state = extent->state,
+        .runs = extent->runs,
+    };
+    if (extent->state != CTE__PAGE_PARTIAL)
+        span.checksums = cte__pages_checksums(change->store, extent->page);
+    return cte__span_list_add(&change->old, &span);
+}
+
+static cte_status load_map(struct cte__change *change, cte__unit unit)
+{
+    const struct cte__map *map = cte__unit_at(change->store, unit);
     cte_status status = CTE_OK;
-    change->old_map_bytes = cte__map_bytes(map->extent_count, map->page_count);
+    change->old_unit = unit;
+    change->old_unit_bytes = cte__map_bytes(map->extent_count);
     change->size_bytes = map->size_bytes;
-    for (uint32_t e = 0; e < map->extent_count && status == CTE_OK; e++) {
-        const struct cte__extent *extent = &map->extents[e];
-        struct cte__span span = {
-            .index = extent->first,
-            .page = extent->page,
-            .count = extent->count,
-            .state = extent->state,
-            .checksums = checksums,
-            .runs = extent->runs,
-        };
-        status = cte__span_list_add(&change->old, &span);
-        checksums += extent->count;
-    }
+    for (uint32_t e = 0; e < map->extent_count && status == CTE_OK; e++)
+        status = load_extent(change, &map->extents[e]);
     return status;
+}
+
+static cte_status load(struct cte__change *change, uint64_t location)
+{
+    if (location == 0)
+        return CTE_OK;
+    if (cte__location_kind(location) == CTE__AT_UNIT)
+        return load_map(change, cte__location_unit(location));
+    if (cte__location_kind(location) == CTE__AT_EXTENT) {
+        struct cte__extent extent = cte__location_extent(location);
+        change->size_bytes = cte__location_size(location);
+        return load_extent(change, &extent);
+    }
+    change->size_bytes = cte__location_small_bytes(location);
+    change->old_unit = cte__location_unit(location);
+    change->old_unit_bytes = cte__small_bytes(cte__location_small_bytes(location));
+    change->old_small = cte__unit_at(change->store, change->old_unit);
+    return CTE_OK;
+}
+
+/* While the shard is locked and a record has the id that a handle has, the blobs found under the
+ * record are the tag's: those of earlier tags were gone before it got its present id (I8). */
+static bool tag_matches(const struct cte__store *store, const struct cte__blob_key *key)
+{
+    const struct cte__tag_record *record = cte__tag_at(store, key->tag);
+    if (key->tag_id == 0)
+        return true;
+    return key->dying ? atomic_load(&record->tag_id) == key->tag_id
+                      : cte__user_tag_lives(record, key->tag_id);
 }
 
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
@@ -44,26 +78,25 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
     change->version = 0;
     change->size_bytes = 0;
     change->score = 0;
-    change->old_map = 0;
+    change->old_small = NULL;
+    change->new_small = NULL;
+    change->old_unit = 0;
     change->committed = false;
     cte__span_list_init(&change->old);
     cte__span_list_init(&change->new);
     cte__span_list_init(&change->gone);
     change->shard = cte__shard_lock(store, change->hash);
-    if (key->tag_id != 0 && !key->dying &&
-        !cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)) {
+    if (!tag_matches(store, key)) {
         cte__shard_unlock(change->shard);
         return CTE_ERR_NOT_FOUND;
     }
     change->entry =
-        cte__index_find(store, change->shard, change->hash, tag_id, key->name, key->name_bytes);
-    if (status == CTE_OK && change->entry != 0) {
+        cte__index_find(store, change->shard, change->hash, key->tag, key->name, key->name_bytes);
+    if (change->entry != 0) {
         const struct cte__entry *entry = cte__entry_at(store, change->entry);
-        change->old_map = atomic_load_explicit(&entry->map, memory_order_acquire);
-        change->version = entry->version;
+        change->version = atomic_load_explicit(&entry->version, memory_order_relaxed);
         change->score = entry->score;
-        if (change->old_map != 0)
-            status = load_map(change);
+        status = load(change, atomic_load_explicit(&entry->location, memory_order_acquire));
     }
     if (status != CTE_OK)
         cte__change_end(change);
@@ -174,43 +207,78 @@ static uint64_t runs_unit_bytes(const struct cte__store *store, cte__unit unit)
     return cte__runs_bytes(((const struct cte__runs *)cte__unit_at(store, unit))->count);
 }
 
-static uint64_t map_unit_bytes(const struct cte__store *store, cte__unit unit)
+/* ---- the new location ----------------------------------------------------------------------- */
+
+/* A location, and what it needs in the metadata heap, still private. */
+struct contents {
+    uint64_t location;
+    cte__unit unit; /* 0: nothing */
+    uint64_t unit_bytes;
+};
+
+static struct cte__extent extent_of(const struct cte__span *span)
 {
-    const struct cte__map *map = cte__unit_at(store, unit);
-    return cte__map_bytes(map->extent_count, map->page_count);
+    return (struct cte__extent){span->page, (uint32_t)span->index, span->count, span->runs,
+                                span->state};
 }
 
-/* Builds the new map, still private. */
-static cte_status build_map(struct cte__change *change, cte__unit *unit)
+static cte_status claim_contents(struct cte__change *change, uint64_t bytes,
+                                 struct contents *contents)
 {
-    struct cte__store *store = change->store;
-    const struct cte__span *spans = change->new.spans;
-    uint32_t extents = 0, pages = 0;
-    for (size_t i = 0; i < change->new.count; i++) {
-        extents += i == 0 || !joins(store, &spans[i - 1], &spans[i]);
-        pages += spans[i].count;
-    }
-    cte_status status = cte__units_claim(store, cte__map_bytes(extents, pages), 1, unit);
+    contents->unit_bytes = bytes;
+    return cte__units_claim(change->store, bytes, 1, &contents->unit);
+}
+
+static cte_status build_small(struct cte__change *change, struct contents *contents)
+{
+    uint32_t bytes = (uint32_t)change->size_bytes;
+    cte_status status = claim_contents(change, cte__small_bytes(bytes), contents);
     if (status != CTE_OK)
         return status;
-    struct cte__map *map = cte__unit_at(store, *unit);
+    struct cte__small *small = cte__unit_at(change->store, contents->unit);
+    small->checksum = change->store->checksum ? cte__bytes_checksum(change->new_small, bytes) : 0;
+    memcpy(small->bytes, change->new_small, bytes);
+    contents->location = cte__location_of_small(contents->unit, bytes);
+    return CTE_OK;
+}
+
+static cte_status build_map(struct cte__change *change, uint32_t extents, struct contents *contents)
+{
+    const struct cte__span *spans = change->new.spans;
+    cte_status status = claim_contents(change, cte__map_bytes(extents), contents);
+    if (status != CTE_OK)
+        return status;
+    struct cte__map *map = cte__unit_at(change->store, contents->unit);
     map->size_bytes = change->size_bytes;
-    map->page_count = pages;
     map->extent_count = 0;
     for (size_t i = 0; i < change->new.count; i++) {
-        const struct cte__span *span = &spans[i];
-        if (i > 0 && joins(store, span - 1, span))
-            map->extents[map->extent_count - 1].count += span->count;
+        if (i > 0 && joins(change->store, &spans[i - 1], &spans[i]))
+            map->extents[map->extent_count - 1].count += spans[i].count;
         else
-            map->extents[map->extent_count++] = (struct cte__extent){
-                span->page, (uint32_t)span->index, span->count, span->runs, span->state};
+            map->extents[map->extent_count++] = extent_of(&spans[i]);
     }
-    uint32_t *checksums = (uint32_t *)cte__map_checksums(map);
-    for (size_t i = 0; i < change->new.count; i++) {
-        memcpy(checksums, spans[i].checksums, spans[i].count * sizeof *checksums);
-        checksums += spans[i].count;
-    }
+    contents->location = cte__location_of_unit(contents->unit);
     return CTE_OK;
+}
+
+static cte_status build_contents(struct cte__change *change, struct contents *contents)
+{
+    const struct cte__span *spans = change->new.spans;
+    uint32_t extents = 0, pages = 0;
+    if (change->new_small)
+        return build_small(change, contents);
+    for (size_t i = 0; i < change->new.count; i++) {
+        extents += i == 0 || !joins(change->store, &spans[i - 1], &spans[i]);
+        pages += spans[i].count;
+    }
+    if (extents == 0 && change->size_bytes == 0)
+        return CTE_OK;
+    if (extents == 1) {
+        struct cte__extent extent = extent_of(&spans[0]);
+        extent.count = pages;
+        contents->location = cte__location_of_extent(&extent, change->size_bytes);
+    }
+    return contents->location != 0 ? CTE_OK : build_map(change, extents, contents);
 }
 
 /* From here on the old pieces belong to this process: if it dies, the sweep asks the index whether
@@ -226,11 +294,11 @@ static void retire_old(struct cte__change *change)
         if (span->runs != 0)
             cte__units_own(store, self, span->runs, runs_unit_bytes(store, span->runs));
     }
-    if (change->old_map != 0)
-        cte__units_own(store, self, change->old_map, change->old_map_bytes);
+    if (change->old_unit != 0)
+        cte__units_own(store, self, change->old_unit, change->old_unit_bytes);
 }
 
-static void own_new(struct cte__change *change, cte__unit map)
+static void own_new(struct cte__change *change, const struct contents *contents)
 {
     struct cte__store *store = change->store;
     for (size_t i = 0; i < change->new.count; i++) {
@@ -241,10 +309,11 @@ static void own_new(struct cte__change *change, cte__unit map)
             cte__units_own(store, CTE__OWNER_PUBLISHED, span->runs,
                            runs_unit_bytes(store, span->runs));
     }
-    cte__units_own(store, CTE__OWNER_PUBLISHED, map, map_unit_bytes(store, map));
+    if (contents->unit != 0)
+        cte__units_own(store, CTE__OWNER_PUBLISHED, contents->unit, contents->unit_bytes);
 }
 
-static void give_back_units(struct cte__change *change, cte__unit map)
+static void give_back_units(struct cte__change *change, const struct contents *contents)
 {
     struct cte__store *store = change->store;
     for (size_t i = 0; i < change->new.count; i++) {
@@ -252,41 +321,43 @@ static void give_back_units(struct cte__change *change, cte__unit map)
         if (has_unpublished_runs(span) && span->runs != 0)
             cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
     }
-    if (map != 0)
-        cte__units_free(store, map, map_unit_bytes(store, map));
+    if (contents->unit != 0)
+        cte__units_free(store, contents->unit, contents->unit_bytes);
 }
 
 cte_status cte__change_commit(struct cte__change *change)
 {
     struct cte__store *store = change->store;
-    cte__unit map = 0;
+    struct contents contents = {0};
     cte_status status = CTE_OK;
     bool new_entry = change->entry == 0;
     for (size_t i = 0; status == CTE_OK && i < change->new.count; i++)
         if (has_unpublished_runs(&change->new.spans[i]))
             status = publish_runs(change, &change->new.spans[i]);
     if (status == CTE_OK)
-        status = build_map(change, &map);
+        status = build_contents(change, &contents);
     if (status == CTE_OK && new_entry)
         status = cte__index_insert(store, change->shard, change->hash,
                                    cte__tag_at(store, change->key->tag), change->key->tag,
                                    change->key->type, change->key->name, change->key->name_bytes,
                                    &change->entry);
     if (status != CTE_OK) {
-        give_back_units(change, map);
+        give_back_units(change, &contents);
         return status;
     }
     struct cte__entry *entry = cte__entry_at(store, change->entry);
     retire_old(change);
     entry->score = change->score;
     entry->modified_ns = cte__realtime_ns();
-    entry->version++;
+    atomic_store_explicit(&entry->version,
+                          atomic_load_explicit(&entry->version, memory_order_relaxed) + 1,
+                          memory_order_relaxed);
     /* Publish.  Durable before: the pages and the map.  Visible after: all of the change.  Dying
      * before leaves the old blob, dying after the new one. */
-    atomic_store_explicit(&entry->map, map, memory_order_release);
+    atomic_store_explicit(&entry->location, contents.location, memory_order_release);
     if (new_entry)
         cte__entry_show(store, change->entry);
-    own_new(change, map);
+    own_new(change, &contents);
     change->committed = true;
     return CTE_OK;
 }
@@ -308,8 +379,8 @@ static void free_gone(struct cte__change *change)
         if (span->runs != 0)
             cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
     }
-    if (change->old_map != 0)
-        cte__units_free(store, change->old_map, change->old_map_bytes);
+    if (change->old_unit != 0)
+        cte__units_free(store, change->old_unit, change->old_unit_bytes);
 }
 
 void cte__change_end(struct cte__change *change)

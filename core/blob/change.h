@@ -17,14 +17,17 @@ struct cte__change {
     uint64_t size_bytes;
     float score;
     struct cte__span_list old;
+    const struct cte__small *old_small; /* instead of `old`: all of its bytes, else NULL */
 
     /* Filled by the caller with cte__change_keep/_drop/_add, ascending: the blob as it shall be,
-     * and what the old map refers to and the new one does not. */
+     * and what the old state refers to and the new one does not.  Or new_small instead of `new`:
+     * `size_bytes` bytes, at most CTE__SMALL_MAX. */
     struct cte__span_list new;
     struct cte__span_list gone;
+    const char *new_small;
 
-    cte__unit old_map;
-    uint64_t old_map_bytes;
+    cte__unit old_unit; /* of the old map or small bytes, 0: none */
+    uint64_t old_unit_bytes;
     bool committed;
 };
 
@@ -46,7 +49,8 @@ cte_status cte__change_replace(struct cte__change *change, const struct cte__spa
 cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span);
 cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh);
 
-/* Publishes the new state by one store (I1).  On error the blob is as before. */
+/* Publishes the new state by one store (I1).  On error the blob is as before.  The old small bytes
+ * are gone afterwards. */
 cte_status cte__change_commit(struct cte__change *change);
 
 /* Takes the blob out of the index. */

@@ -54,37 +54,48 @@ static cte_status copy_runs(const struct cte__store *store, struct cte__snapshot
     return CTE_OK;
 }
 
-/* The checksums of all spans stand one behind the other in the map. */
+/* The spans, with checksums of their own: those in the store are constant only while locked. */
 static cte_status copy_spans(const struct cte__span_list *old, struct cte__snapshot *snapshot)
 {
     size_t pages = 0;
     cte_status status = CTE_OK;
     for (size_t i = 0; i < old->count; i++)
-        pages += old->spans[i].count;
-    snapshot->checksums = malloc((pages + 1) * sizeof *snapshot->checksums);
-    if (!snapshot->checksums)
-        return -ENOMEM;
-    if (pages > 0)
-        memcpy(snapshot->checksums, old->spans[0].checksums, pages * sizeof *snapshot->checksums);
-    pages = 0;
+        pages += old->spans[i].state == CTE__PAGE_PARTIAL ? 0 : old->spans[i].count;
+    if (pages > CTE__SNAPSHOT_FEW) {
+        snapshot->checksums = malloc(pages * sizeof *snapshot->checksums);
+        if (!snapshot->checksums)
+            return -ENOMEM;
+    }
+    uint32_t *next = snapshot->checksums;
     for (size_t i = 0; i < old->count && status == CTE_OK; i++) {
         struct cte__span span = old->spans[i];
-        span.checksums = snapshot->checksums + pages;
-        pages += span.count;
+        if (span.state != CTE__PAGE_PARTIAL) {
+            memcpy(next, span.checksums, span.count * sizeof *next);
+            span.checksums = next;
+            next += span.count;
+        }
         status = cte__span_list_add(&snapshot->list, &span);
     }
     return status;
 }
 
+static void copy_small(const struct cte__change *change, struct cte__snapshot *snapshot)
+{
+    snapshot->small_bytes = (uint32_t)change->size_bytes;
+    snapshot->small_checksum = change->old_small->checksum;
+    memcpy(snapshot->small, change->old_small->bytes, change->size_bytes);
+}
+
 cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot)
 {
+    cte__snapshot_init(snapshot);
     snapshot->entry = change->entry;
     snapshot->version = change->version;
     snapshot->size_bytes = change->size_bytes;
     snapshot->score = change->score;
-    snapshot->run_lists = NULL;
-    cte__span_list_init(&snapshot->list);
     cte_status status = copy_spans(&change->old, snapshot);
+    if (change->old_small)
+        copy_small(change, snapshot);
     if (status == CTE_OK)
         status = copy_runs(change->store, snapshot);
     if (status != CTE_OK)
@@ -112,8 +123,9 @@ void cte__snapshot_init(struct cte__snapshot *snapshot)
     snapshot->version = 0;
     snapshot->size_bytes = 0;
     snapshot->score = 0;
-    snapshot->checksums = NULL;
+    snapshot->checksums = snapshot->few;
     snapshot->run_lists = NULL;
+    snapshot->small_bytes = 0;
     cte__span_list_init(&snapshot->list);
 }
 
@@ -132,7 +144,8 @@ cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_k
 
 void cte__snapshot_free(struct cte__snapshot *snapshot)
 {
-    free(snapshot->checksums);
+    if (snapshot->checksums != snapshot->few)
+        free(snapshot->checksums);
     cte__run_lists_free(snapshot->run_lists);
     cte__span_list_free(&snapshot->list);
     cte__snapshot_init(snapshot);
@@ -141,10 +154,9 @@ void cte__snapshot_free(struct cte__snapshot *snapshot)
 bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *key,
                           const struct cte__snapshot *snapshot)
 {
-    uint64_t tag_id = cte__blob_key_tag_id(store, key);
-    uint64_t hash = cte__name_hash(tag_id, key->name, key->name_bytes);
+    uint64_t hash = cte__name_hash(cte__blob_key_tag_id(store, key), key->name, key->name_bytes);
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit unit = cte__index_find(store, shard, hash, tag_id, key->name, key->name_bytes);
+    cte__unit unit = cte__index_find(store, shard, hash, key->tag, key->name, key->name_bytes);
     bool current = unit == snapshot->entry &&
                    (unit == 0 || cte__entry_at(store, unit)->version == snapshot->version);
     cte__shard_unlock(shard);
@@ -272,11 +284,34 @@ static cte_status read_piece(struct cte__store *store, const struct cte__snapsho
     return status;
 }
 
+/* A small blob is all there is of it: what lies behind its end is missing. */
+static cte_status read_small(const struct cte__store *store, const struct cte__snapshot *snapshot,
+                             const struct cte__piece *pieces, size_t count,
+                             struct cte__piece_list *missing)
+{
+    if (store->checksum &&
+        cte__bytes_checksum(snapshot->small, snapshot->small_bytes) != snapshot->small_checksum)
+        return CTE_ERR_CHECKSUM;
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < count && status == CTE_OK; i++) {
+        const struct cte__piece *piece = &pieces[i];
+        size_t there = piece->offset < snapshot->small_bytes
+                           ? cte__min(piece->length, snapshot->small_bytes - piece->offset)
+                           : 0;
+        if (there > 0)
+            memcpy(piece->base, snapshot->small + piece->offset, there);
+        status = miss(missing, piece->offset + there, piece->length - there, piece->base + there);
+    }
+    return status;
+}
+
 cte_status cte__snapshot_read(struct cte__store *store, const struct cte__snapshot *snapshot,
                               const struct cte__piece *pieces, size_t count,
                               struct cte__piece_list *missing)
 {
     cte_status status = CTE_OK;
+    if (snapshot->small_bytes > 0)
+        return read_small(store, snapshot, pieces, count, missing);
     for (size_t i = 0; i < count && status == CTE_OK; i++)
         status = read_piece(store, snapshot, &pieces[i], missing);
     return status;

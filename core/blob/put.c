@@ -10,7 +10,11 @@
 #include "blob/blob.h"
 #include "blob/change.h"
 
-enum { PUT_TRIES_UNLOCKED = 3, NOT_BOUNCED = -1 };
+enum {
+    PUT_TRIES_UNLOCKED = 3,
+    NOT_BOUNCED = -1,
+    SMALL_IN_THE_WAY = -EMEDIUMTYPE, /* the blob's old bytes are not in pages yet */
+};
 
 /* A page that a put touches. */
 struct touched {
@@ -41,6 +45,7 @@ struct put {
     uint32_t run_count;
     void *memory; /* of the arrays above */
     char *bounces;
+    const struct cte__snapshot *expected; /* -ESTALE if the blob is another; NULL: any will do */
     bool merging; /* bounced pages bring the old bytes along: they would lie in too many pages */
     struct cte__run_list *run_lists;
 };
@@ -53,6 +58,15 @@ static uint64_t first_page(const struct cte__piece *piece)
 static uint64_t last_page(const struct cte__piece *piece)
 {
     return (piece->offset + piece->length - 1) >> CTE__PAGE_SHIFT;
+}
+
+static uint64_t pieces_end(const struct cte__piece *pieces, size_t count)
+{
+    uint64_t end = 0;
+    for (size_t i = 0; i < count; i++)
+        if (pieces[i].length > 0)
+            end = cte__max(end, pieces[i].offset + pieces[i].length);
+    return end;
 }
 
 static void give_back_pages(struct put *put)
@@ -349,6 +363,16 @@ static cte_status write_runs(struct put *put, uint32_t *failed_target)
     return status;
 }
 
+static void note_checksums(struct put *put)
+{
+    size_t first = 0;
+    for (uint32_t r = 0; r < put->run_count; r++) {
+        memcpy(cte__pages_checksums(put->store, put->runs[r].page), put->checksums + first,
+               put->runs[r].count * sizeof put->checksums[0]);
+        first += put->runs[r].count;
+    }
+}
+
 /* Claims pages and fills them.  A target whose medium fails is left out and the next one tried. */
 static cte_status store_pages(struct put *put, float score)
 {
@@ -359,6 +383,7 @@ static cte_status store_pages(struct put *put, float score)
                                              put->runs, (uint32_t)put->count, &put->run_count);
         if (status != CTE_OK)
             return first_error != CTE_OK ? first_error : status;
+        note_checksums(put);
         status = write_runs(put, &failed_target);
         if (status == CTE_OK)
             break;
@@ -408,7 +433,6 @@ static struct cte__span fresh_span(const struct put *put, size_t i, cte__page pa
         .page = page,
         .count = 1,
         .state = bounced ? bounced->state : CTE__PAGE_DIRTY,
-        .checksums = &put->checksums[i],
         .fresh = true,
         .run_list = bounced ? bounced->run_list : NULL,
     };
@@ -445,9 +469,7 @@ static cte_status assemble(const struct put *put, struct cte__change *change, bo
 
 static cte_status publish(struct put *put, struct cte__change *change, float score, bool replace)
 {
-    uint64_t end = 0;
-    for (size_t i = 0; i < put->piece_count; i++)
-        end = cte__max(end, put->pieces[i].offset + put->pieces[i].length);
+    uint64_t end = pieces_end(put->pieces, put->piece_count);
     cte_status status = resolve_bounced(put, change, replace);
     if (status == CTE_OK)
         status = assemble(put, change, replace);
@@ -459,6 +481,12 @@ static cte_status publish(struct put *put, struct cte__change *change, float sco
     if (status == CTE_OK)
         put->run_count = 0; /* the blob has them now */
     return status;
+}
+
+static bool is_expected(const struct put *put, const struct cte__change *change)
+{
+    return !put->expected ||
+           (change->entry == put->expected->entry && change->version == put->expected->version);
 }
 
 /* Fills and stores the pages; with the blob locked or not. */
@@ -480,6 +508,8 @@ static cte_status put_unlocked(struct put *put, float score, bool replace)
     cte__snapshot_init(&snapshot);
     if (put->merging)
         status = cte__blob_snapshot(put->store, put->key, &snapshot);
+    if (status == CTE_OK && snapshot.small_bytes > 0)
+        status = SMALL_IN_THE_WAY;
     if (status == CTE_OK)
         status = prepare(put, &snapshot, score);
     if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(put->store, put->key, &snapshot))
@@ -487,8 +517,14 @@ static cte_status put_unlocked(struct put *put, float score, bool replace)
     if (status == CTE_OK)
         status = cte__change_begin(&change, put->store, put->key);
     if (status == CTE_OK) {
-        status = merge_is_current(put, &change, &snapshot) ? publish(put, &change, score, replace)
-                                                           : -EAGAIN;
+        if (!is_expected(put, &change))
+            status = -ESTALE;
+        else if (change.old_small && !replace)
+            status = SMALL_IN_THE_WAY;
+        else if (!merge_is_current(put, &change, &snapshot))
+            status = -EAGAIN;
+        else
+            status = publish(put, &change, score, replace);
         cte__change_end(&change);
     }
     cte__snapshot_free(&snapshot);
@@ -503,7 +539,9 @@ static cte_status put_locked(struct put *put, float score, bool replace)
     cte_status status = cte__change_begin(&change, put->store, put->key);
     if (status != CTE_OK)
         return status;
-    status = cte__snapshot_locked(&change, &snapshot);
+    status = !is_expected(put, &change)     ? -ESTALE
+             : change.old_small && !replace ? SMALL_IN_THE_WAY
+                                            : cte__snapshot_locked(&change, &snapshot);
     if (status == CTE_OK) {
         status = prepare(put, &snapshot, score);
         if (status == CTE_OK)
@@ -514,13 +552,59 @@ static cte_status put_locked(struct put *put, float score, bool replace)
     return status;
 }
 
-cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *key,
-                         const struct cte__piece *pieces, size_t count, float score, bool replace)
+/* ---- small blobs ---------------------------------------------------------------------------- */
+
+/* The blob's bytes as they shall be: the old ones, if they are to stay, below the new ones. */
+static void overlay_small(const struct cte__change *change, const struct cte__piece *pieces,
+                          size_t count, bool replace, char *bytes, uint32_t size)
+{
+    memset(bytes, 0, size);
+    if (change->old_small && !replace)
+        memcpy(bytes, change->old_small->bytes, change->size_bytes);
+    for (size_t i = 0; i < count; i++)
+        if (pieces[i].length > 0)
+            memcpy(bytes + pieces[i].offset, pieces[i].base, pieces[i].length);
+}
+
+/* A put that leaves a blob of few bytes.  SMALL_IN_THE_WAY turned round: the blob has pages, so
+ * -EAGAIN asks for the other way. */
+static cte_status put_small(struct cte__store *store, const struct cte__blob_key *key,
+                            const struct cte__piece *pieces, size_t count, uint64_t end,
+                            float score, bool replace)
+{
+    char bytes[CTE__SMALL_MAX];
+    struct cte__change change;
+    cte_status status = cte__change_begin(&change, store, key);
+    if (status != CTE_OK)
+        return status;
+    uint64_t size = replace ? end : cte__max(end, change.size_bytes);
+    if (change.old.count > 0 && !replace)
+        status = -EAGAIN;
+    for (size_t i = 0; i < change.old.count && status == CTE_OK; i++)
+        status = cte__change_drop(&change, &change.old.spans[i]);
+    if (status == CTE_OK && size > CTE__SMALL_MAX)
+        status = -EAGAIN;
+    if (status == CTE_OK) {
+        overlay_small(&change, pieces, count, replace, bytes, (uint32_t)size);
+        change.new_small = size > 0 ? bytes : NULL;
+        change.size_bytes = size;
+        change.score = score;
+        status = cte__change_commit(&change);
+    }
+    cte__change_end(&change);
+    return status;
+}
+
+/* ---- the two ways --------------------------------------------------------------------------- */
+
+static cte_status put_pages(struct cte__store *store, const struct cte__blob_key *key,
+                            const struct cte__piece *pieces, size_t count, float score,
+                            bool replace, const struct cte__snapshot *expected)
 {
     cte_status status = -EAGAIN;
-    cte__store_sweep_if_wanted(store);
     for (int i = 0; i <= PUT_TRIES_UNLOCKED && status == -EAGAIN; i++) {
         struct put put = {.store = store, .key = key, .pieces = pieces, .piece_count = count};
+        put.expected = expected;
         put.merging = i > 0 && !replace;
         status = plan(&put);
         if (status == CTE_OK && (put.count > 0 || replace))
@@ -529,4 +613,42 @@ cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *k
         put_free(&put);
     }
     return status;
+}
+
+/* Gives a small blob pages: the same bytes, so nobody sees a difference. */
+static cte_status expand(struct cte__store *store, const struct cte__blob_key *key)
+{
+    struct cte__snapshot snapshot;
+    cte_status status = cte__blob_snapshot(store, key, &snapshot);
+    if (status != CTE_OK)
+        return status;
+    struct cte__piece piece = {0, snapshot.small_bytes, snapshot.small};
+    if (snapshot.small_bytes > 0) {
+        bool damaged = store->checksum &&
+                       cte__bytes_checksum(snapshot.small, piece.length) != snapshot.small_checksum;
+        status = damaged ? CTE_ERR_CHECKSUM
+                         : put_pages(store, key, &piece, 1, snapshot.score, true, &snapshot);
+    }
+    cte__snapshot_free(&snapshot);
+    /* Changed meanwhile: the caller looks again. */
+    return status == -ESTALE ? CTE_OK : status;
+}
+
+cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *key,
+                         const struct cte__piece *pieces, size_t count, float score, bool replace)
+{
+    uint64_t end = pieces_end(pieces, count);
+    cte__store_sweep_if_wanted(store);
+    for (;;) {
+        cte_status status = -EAGAIN;
+        if (key->type == CTE__ENTRY_BLOB && end <= CTE__SMALL_MAX && (end > 0 || replace))
+            status = put_small(store, key, pieces, count, end, score, replace);
+        if (status == -EAGAIN)
+            status = put_pages(store, key, pieces, count, score, replace, NULL);
+        if (status != SMALL_IN_THE_WAY)
+            return status;
+        status = expand(store, key);
+        if (status != CTE_OK)
+            return status;
+    }
 }

@@ -56,7 +56,8 @@ struct cte__span cte__span_part(const struct cte__span *span, uint32_t skip, uin
     assert(skip < span->count && count > 0 && count <= span->count - skip);
     part.index += skip;
     part.page += skip;
-    part.checksums += skip;
+    if (part.checksums)
+        part.checksums += skip;
     part.count = count;
     return part;
 }

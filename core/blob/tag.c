@@ -43,7 +43,6 @@ static cte_status visit_names(const struct cte__name_list *list, cte_name_visito
 
 struct listing {
     const struct cte__store *store;
-    uint64_t tag_id;
     struct cte__name_list *list;
 };
 
@@ -51,9 +50,7 @@ static cte_status add_blob(void *context, cte__unit unit, const struct cte__entr
 {
     struct listing *listing = context;
     (void)unit;
-    return entry->tag_id == listing->tag_id
-               ? cte__name_list_add(listing->list, entry->name, entry->name_bytes)
-               : CTE_OK;
+    return cte__name_list_add(listing->list, entry->name, entry->name_bytes);
 }
 
 /* A name may belong to a tag that is being deleted; then it is none. */
@@ -63,7 +60,7 @@ static cte_status add_tag(void *context, cte__unit unit, const struct cte__entry
     (void)unit;
     if (entry->type != CTE__ENTRY_TAG)
         return CTE_OK;
-    if (atomic_load(&cte__tag_at(listing->store, atomic_load(&entry->map))->dead))
+    if (atomic_load(&cte__tag_at(listing->store, cte__entry_record(entry))->dead))
         return CTE_OK;
     return cte__name_list_add(listing->list, entry->name, entry->name_bytes);
 }
@@ -83,7 +80,7 @@ struct cte__blob_key cte__user_blob_key(const struct cte__user_tag *tag, const c
 static cte_status list_blobs(struct cte__store *store, const struct cte__user_tag *tag,
                              struct cte__name_list *list)
 {
-    struct listing listing = {store, tag->id, list};
+    struct listing listing = {store, list};
     return cte__tag_each(store, cte__tag_at(store, tag->unit), add_blob, &listing);
 }
 

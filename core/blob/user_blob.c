@@ -115,16 +115,13 @@ cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_
     uint64_t hash = cte__name_hash(key->tag_id, key->name, key->name_bytes);
     cte_status status = CTE_ERR_NOT_FOUND;
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit unit =
-        cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)
-            ? cte__index_find(store, shard, hash, key->tag_id, key->name, key->name_bytes)
-            : 0;
+    cte__unit unit = cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)
+                         ? cte__index_find(store, shard, hash, key->tag, key->name, key->name_bytes)
+                         : 0;
     if (unit != 0) {
         const struct cte__entry *entry = cte__entry_at(store, unit);
-        cte__unit map = atomic_load(&entry->map);
         *info = (cte_blob_info){
-            .size_bytes =
-                map != 0 ? ((const struct cte__map *)cte__unit_at(store, map))->size_bytes : 0,
+            .size_bytes = cte__entry_size(store, entry),
             .score = entry->score,
             .modified_ns = entry->modified_ns,
             .read_ns = entry->read_ns,

@@ -214,7 +214,7 @@ static cte_status add_file(void *context, cte__unit unit, const struct cte__entr
     (void)unit;
     if (entry->type != CTE__ENTRY_FILE)
         return CTE_OK;
-    struct cte__tag_record *record = cte__tag_at(list->store, atomic_load(&entry->map));
+    struct cte__tag_record *record = cte__tag_at(list->store, cte__entry_record(entry));
     if (!wanted(list, record))
         return CTE_OK;
     /* Who names the file, or asks for all, takes its kept data for the right one. */

@@ -40,7 +40,7 @@ static cte_status orphan(void *context, cte__unit unit, const struct cte__entry 
     struct cte__store *store = context;
     (void)unit;
     if (entry->type == CTE__ENTRY_FILE) {
-        struct cte__tag_record *record = cte__tag_at(store, atomic_load(&entry->map));
+        struct cte__tag_record *record = cte__tag_at(store, cte__entry_record(entry));
         if (!cte__file_has_openers(&record->file))
             atomic_store(&record->file.orphaned, 1);
     }

@@ -8,12 +8,16 @@
 
 enum { WORD_BITS = 64 };
 
-uint64_t cte__arena_table_bytes(uint32_t unit_count)
+uint64_t cte__arena_table_bytes(uint32_t unit_count, bool sums)
 {
-    return cte__align_up((uint64_t)unit_count * sizeof(uint16_t) + unit_count / 8, CTE__PAGE_BYTES);
+    uint64_t bytes = (uint64_t)unit_count * sizeof(uint16_t) + unit_count / 8;
+    if (sums)
+        bytes += (uint64_t)unit_count * sizeof(uint32_t);
+    return cte__align_up(bytes, CTE__PAGE_BYTES);
 }
 
-void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, uint64_t tables_offset)
+void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, bool sums,
+                     uint64_t tables_offset)
 {
     assert(unit_count % WORD_BITS == 0);
     cte__mutex_init(&arena->lock);
@@ -21,6 +25,7 @@ void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, uint64_t tab
     atomic_store(&arena->free_count, unit_count);
     arena->owners_offset = tables_offset;
     arena->bitmap_offset = tables_offset + (uint64_t)unit_count * sizeof(uint16_t);
+    arena->sums_offset = sums ? arena->bitmap_offset + unit_count / 8 : 0;
 }
 
 /* The first position at or after `from` whose bit equals `value`; `end` if there is none. */

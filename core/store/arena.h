@@ -20,13 +20,16 @@ struct cte__arena_view {
     struct cte__arena *arena;
     _Atomic uint16_t *owners;
     uint64_t *bitmap;
+    uint32_t *sums; /* pages only.  Written by who has claimed the page, constant while published */
 };
 
-/* Bytes of owner words and bitmap of an arena of `unit_count` (multiple of 64) units. */
-uint64_t cte__arena_table_bytes(uint32_t unit_count);
+/* Bytes of owner words and bitmap (and checksums) of an arena of `unit_count` (multiple of 64)
+ * units. */
+uint64_t cte__arena_table_bytes(uint32_t unit_count, bool sums);
 
 /* Sets up an empty arena; its tables must read as zeros. */
-void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, uint64_t tables_offset);
+void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, bool sums,
+                     uint64_t tables_offset);
 
 /* Claims up to `want` consecutive units for `owner`, starting at a multiple of `align` (a power of
  * two): the first free run that is long enough, else the longest one.

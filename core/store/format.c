@@ -17,7 +17,7 @@ enum {
     ARENA_BYTES_MAX = 64 << 20,
     UNIT_ARENAS_MIN = 8,
     UNIT_ARENAS_MAX = 2048,
-    DATA_PER_METADATA = 16, /* bytes of data for which one byte of metadata is mapped */
+    DATA_PER_METADATA = 4, /* bytes of data for which one byte of metadata is mapped */
 };
 
 #define UNIT_ARENA_BYTES ((uint64_t)CTE__META_ARENA_UNITS << CTE__UNIT_SHIFT)
@@ -50,7 +50,7 @@ static struct sizes sizes_for(const cte_config *config)
         uint64_t bytes = config->targets[i].capacity_bytes;
         uint32_t pages = (uint32_t)cte__bytes_to_pages(arena_bytes_for(bytes));
         s.page_arenas += arena_count_for(bytes);
-        page_tables += arena_count_for(bytes) * cte__arena_table_bytes(pages);
+        page_tables += arena_count_for(bytes) * cte__arena_table_bytes(pages, true);
         capacity += bytes;
     }
     uint64_t arenas = capacity / DATA_PER_METADATA / UNIT_ARENA_BYTES;
@@ -61,7 +61,7 @@ static struct sizes sizes_for(const cte_config *config)
     s.tables_offset = cte__align_up(
         s.unit_arenas_offset + s.unit_arenas * sizeof(struct cte__arena), CTE__PAGE_BYTES);
     s.units_offset = s.tables_offset + page_tables +
-                     s.unit_arenas * cte__arena_table_bytes(CTE__META_ARENA_UNITS);
+                     s.unit_arenas * cte__arena_table_bytes(CTE__META_ARENA_UNITS, false);
     s.segment_bytes = s.units_offset + s.unit_arenas * UNIT_ARENA_BYTES;
     return s;
 }
@@ -140,14 +140,14 @@ static void format_arenas(struct cte__store *store, const struct sizes *sizes)
         const struct cte__target_record *record = &header->targets[t];
         uint32_t pages = (uint32_t)cte__bytes_to_pages(record->arena_bytes);
         for (uint32_t i = 0; i < record->arena_count; i++) {
-            cte__arena_init(&page_arenas[record->arena_first + i], pages, tables);
-            tables += cte__arena_table_bytes(pages);
+            cte__arena_init(&page_arenas[record->arena_first + i], pages, true, tables);
+            tables += cte__arena_table_bytes(pages, true);
         }
         header->page_arena_count += record->arena_count;
     }
     for (uint32_t i = 0; i < sizes->unit_arenas; i++) {
-        cte__arena_init(&unit_arenas[i], CTE__META_ARENA_UNITS, tables);
-        tables += cte__arena_table_bytes(CTE__META_ARENA_UNITS);
+        cte__arena_init(&unit_arenas[i], CTE__META_ARENA_UNITS, false, tables);
+        tables += cte__arena_table_bytes(CTE__META_ARENA_UNITS, false);
     }
     assert(tables <= sizes->units_offset);
 }

@@ -24,7 +24,8 @@ static bool arena_ready(struct cte__store *store, const struct cte__arena_view *
     struct cte__arena *arena = view->arena;
     if (atomic_load_explicit(&arena->ready, memory_order_acquire))
         return true;
-    if (!back_range(store, arena->owners_offset, cte__arena_table_bytes(arena->unit_count)))
+    if (!back_range(store, arena->owners_offset,
+                    cte__arena_table_bytes(arena->unit_count, arena->sums_offset != 0)))
         return false;
     atomic_store_explicit(&arena->ready, 1, memory_order_release);
     return true;
@@ -158,6 +159,12 @@ void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count)
     uint32_t start;
     const struct cte__arena_view *view = page_arena(store, page, &start);
     cte__arena_free(view, cte__store_self(store), start, count);
+}
+
+uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page)
+{
+    uint32_t start;
+    return page_arena(store, page, &start)->sums + start;
 }
 
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target)

@@ -57,15 +57,11 @@ static cte__unit slot_entry(uint64_t word)
     return (cte__unit)word;
 }
 
-/* Shards take the low bits, slot comparison the upper half. */
+/* Shards take the lowest bits of the hash, slots those above its middle: a slot's word tells where
+ * the slot belongs, so a table grows without a look at the entries. */
 static uint64_t first_slot(uint64_t hash, uint64_t mask)
 {
-    return (hash >> 8) & mask;
-}
-
-static uint64_t entry_hash(const struct cte__entry *entry)
-{
-    return cte__name_hash(entry->tag_id, entry->name, entry->name_bytes);
+    return hash >> 32 & mask;
 }
 
 static void recount(struct cte__store *store, struct cte__shard *shard)
@@ -92,7 +88,7 @@ void cte__shard_unlock(struct cte__shard *shard)
 }
 
 cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
-                          uint64_t tag_id, const void *name, uint32_t name_bytes)
+                          cte__unit tag, const void *name, uint32_t name_bytes)
 {
     struct table table = table_of(store, shard);
     if (!table.slots)
@@ -104,7 +100,7 @@ cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, ui
         if (word == SLOT_DELETED || word >> 32 != hash >> 32)
             continue;
         const struct cte__entry *entry = cte__entry_at(store, slot_entry(word));
-        if (entry->tag_id == tag_id && entry->name_bytes == name_bytes &&
+        if (entry->tag == tag && entry->name_bytes == name_bytes &&
             memcmp(entry->name, name, name_bytes) == 0 &&
             atomic_load_explicit(&entry->state, memory_order_acquire) == CTE__ENTRY_LIVE)
             return slot_entry(word);
@@ -119,10 +115,9 @@ static void put_slot(const struct table *table, uint64_t hash, uint64_t word)
     atomic_store_explicit(&table->slots[i], word, memory_order_release);
 }
 
-static bool slot_is_live(struct cte__store *store, uint64_t word)
+static bool is_used(uint64_t word)
 {
-    return word != SLOT_EMPTY && word != SLOT_DELETED &&
-           atomic_load(&cte__entry_at(store, slot_entry(word))->state) == CTE__ENTRY_LIVE;
+    return word != SLOT_EMPTY && word != SLOT_DELETED;
 }
 
 /* Builds a table with room beside the old one and replaces that by one store. */
@@ -131,7 +126,7 @@ static cte_status grow(struct cte__store *store, struct cte__shard *shard)
     struct table old = table_of(store, shard), new = {0};
     uint64_t live = 0, log2 = TABLE_LOG2_MIN;
     for (uint64_t i = 0; old.slots && i <= old.mask; i++)
-        live += slot_is_live(store, atomic_load(&old.slots[i]));
+        live += is_used(atomic_load_explicit(&old.slots[i], memory_order_relaxed));
     while (UINT64_C(1) << log2 < (live + 1) * 2)
         log2++;
     new.bytes = sizeof(uint64_t) << log2;
@@ -141,9 +136,9 @@ static cte_status grow(struct cte__store *store, struct cte__shard *shard)
         return status;
     new.slots = cte__unit_at(store, new.unit);
     for (uint64_t i = 0; old.slots && i <= old.mask; i++) {
-        uint64_t word = atomic_load(&old.slots[i]);
-        if (slot_is_live(store, word))
-            put_slot(&new, entry_hash(cte__entry_at(store, slot_entry(word))), word);
+        uint64_t word = atomic_load_explicit(&old.slots[i], memory_order_relaxed);
+        if (is_used(word))
+            put_slot(&new, word, word);
     }
     if (old.slots)
         cte__units_own(store, cte__store_self(store), old.unit, old.bytes);
@@ -187,7 +182,6 @@ cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard,
         return status;
     table = table_of(store, shard);
     struct cte__entry *entry = cte__entry_at(store, *unit);
-    entry->tag_id = tag->tag_id;
     entry->tag = tag_unit;
     entry->type = type;
     entry->name_bytes = (uint16_t)name_bytes;
@@ -331,7 +325,7 @@ cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uin
         return status;
     }
     tag->entry = entry;
-    atomic_store(&cte__entry_at(store, entry)->map, *unit);
+    atomic_store(&cte__entry_at(store, entry)->location, cte__location_of_unit(*unit));
     cte__entry_show(store, entry);
     cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, cte__tag_record_bytes(tag->path_bytes));
     return CTE_OK;
@@ -346,10 +340,11 @@ cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *ke
     if (cte__store_self(store) == 0)
         return -EUSERS;
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit entry = cte__index_find(store, shard, hash, 0, key->name, key->name_bytes);
+    cte__unit entry =
+        cte__index_find(store, shard, hash, store->header->root_tag, key->name, key->name_bytes);
     *created = false;
     if (entry != 0) {
-        *tag_unit = atomic_load(&cte__entry_at(store, entry)->map);
+        *tag_unit = cte__entry_record(cte__entry_at(store, entry));
     } else if (create) {
         status = cte__tag_make(store, shard, hash, key, tag_unit);
         *created = status == CTE_OK;
@@ -373,7 +368,8 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     struct cte__tag_record *tag = cte__tag_at(store, tag_unit);
     struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
     uint64_t bytes = cte__tag_record_bytes(tag->path_bytes);
-    uint64_t hash = entry_hash(cte__entry_at(store, tag->entry));
+    const struct cte__entry *entry = cte__entry_at(store, tag->entry);
+    uint64_t hash = cte__name_hash(0, entry->name, entry->name_bytes);
     if (cte__store_self(store) == 0)
         return -EUSERS;
     struct cte__shard *shard = cte__shard_lock(store, hash);

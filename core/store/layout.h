@@ -24,10 +24,11 @@
 #include <limits.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 1,
+    CTE__STORE_VERSION = 2,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -70,6 +71,7 @@ struct cte__arena {
     _Atomic uint32_t ready;  /* owner words and bitmap have memory behind them */
     uint64_t owners_offset;  /* uint16_t[unit_count], bytes from the segment's start */
     uint64_t bitmap_offset;  /* uint64_t[unit_count / 64]: 1 is in use */
+    uint64_t sums_offset;    /* pages: uint32_t[unit_count] checksums; 0: metadata has none */
 };
 
 /* What moved to and from a target.  A process counts in the stripe of its slot, so that counting
@@ -119,23 +121,39 @@ enum cte__entry_type {
     CTE__ENTRY_CHUNK = 4
 };
 
-/* A name in the index: of a tag or file (in tag 0) or of a blob or chunk (in its tag). */
+/* A name in the index: of a tag or file (in the root tag) or of a blob or chunk (in its tag). */
 struct cte__entry {
-    uint64_t tag_id;
-    cte__unit list_next;   /* next entry of the tag's list */
-    _Atomic cte__unit map; /* blobs: struct cte__map, 0: nothing stored, the publish word;
-                            * tags and files: their struct cte__tag_record */
+    /* Where the contents are, the publish word: see enum cte__location_kind. */
+    _Atomic uint64_t location;
+    cte__unit list_next; /* next entry of the tag's list */
+    cte__unit tag;       /* struct cte__tag_record on whose list it is */
     uint16_t name_bytes;
     uint8_t type;          /* enum cte__entry_type */
     _Atomic uint8_t state; /* enum cte__entry_state */
     float score;
-    uint64_t version;     /* grows with every publish */
-    uint64_t modified_ns; /* CLOCK_REALTIME */
+    _Atomic uint64_t version; /* grows with every publish */
+    uint64_t modified_ns;     /* CLOCK_REALTIME */
     uint64_t read_ns;
-    cte__unit tag; /* struct cte__tag_record on whose list it is */
-    uint32_t reserved;
     char name[];
 };
+
+/* A location is one word, so that one store replaces all there is to know of a blob's contents.
+ * 0: nothing stored.  Most blobs need nothing but this word: they are pages in a row, or small. */
+enum cte__location_kind {
+    CTE__AT_UNIT = 0,   /* blobs: struct cte__map; tags and files: struct cte__tag_record */
+    CTE__AT_EXTENT = 1, /* a blob or chunk of whole pages in a row, from its first byte on */
+    CTE__AT_SMALL = 2,  /* struct cte__small, in the metadata heap */
+};
+
+enum { CTE__LOCATION_KIND_BITS = 2 };
+
+/* The bytes of a blob of at most CTE__SMALL_MAX bytes; how many there are, the location says. */
+struct cte__small {
+    uint32_t checksum;
+    char bytes[];
+};
+
+enum { CTE__SMALL_MAX = 512 };
 
 /* A contiguous piece of a blob: `count` logical pages from `first` at consecutive target pages. */
 struct cte__extent {
@@ -153,13 +171,13 @@ enum cte__page_state {
     CTE__PAGE_PARTIAL,  /* some bytes valid: see runs */
 };
 
-/* Where the bytes of a blob are.  Immutable once published. */
+/* Where the bytes of a blob are, if they do not lie in one row.  Immutable once published.  The
+ * checksums of the pages stand beside their owner words. */
 struct cte__map {
     uint64_t size_bytes; /* blobs: logical size; chunks: end of the last stored byte */
     uint32_t extent_count;
-    uint32_t page_count; /* sum of the extents' counts */
+    uint32_t reserved;
     struct cte__extent extents[];
-    /* then uint32_t checksum[page_count], in extent order */
 };
 
 /* Valid bytes of a partial page, ascending; neighbours differ in `dirty` or `page`.  The bytes lie
@@ -247,8 +265,8 @@ static_assert(sizeof(struct cte__slot) == CTE__CACHE_LINE, "a slot fills a cache
 static_assert(sizeof(struct cte__target_counters) == CTE__CACHE_LINE,
               "a stripe fills a cache line");
 static_assert(sizeof(struct cte__mutex) == CTE__CACHE_LINE, "a mutex fills a cache line");
-static_assert(sizeof(struct cte__entry) == 56,
-              "a chunk's entry with its 8-byte name fills two units");
+static_assert(sizeof(struct cte__entry) == 48,
+              "an entry with a name of up to 16 bytes fills two units");
 static_assert(sizeof(struct cte__extent) == 24, "extent");
 static_assert(sizeof(struct cte__run) == 16, "run");
 static_assert(CTE__SLOTS_MAX + 1 < CTE__OWNER_PUBLISHED, "owner words tell slots from PUBLISHED");
@@ -265,13 +283,17 @@ static inline uint32_t cte__page_target(cte__page page)
 }
 
 /* Sizes of the variable records. */
-static inline uint64_t cte__map_bytes(uint32_t extent_count, uint32_t page_count)
+static inline uint64_t cte__map_bytes(uint32_t extent_count)
 {
     /* Few sizes: the place of a blob's last map then fits another's next. */
     enum { SMALL_BYTES = 192, STEP_BYTES = 256 };
-    uint64_t bytes = sizeof(struct cte__map) + (uint64_t)extent_count * sizeof(struct cte__extent) +
-                     (uint64_t)page_count * sizeof(uint32_t);
+    uint64_t bytes = sizeof(struct cte__map) + (uint64_t)extent_count * sizeof(struct cte__extent);
     return bytes <= SMALL_BYTES ? bytes : (bytes + STEP_BYTES - 1) & ~(uint64_t)(STEP_BYTES - 1);
+}
+
+static inline uint64_t cte__small_bytes(uint32_t bytes)
+{
+    return sizeof(struct cte__small) + bytes;
 }
 
 static inline uint64_t cte__tag_record_bytes(uint32_t path_bytes)
@@ -284,14 +306,90 @@ static inline uint64_t cte__runs_bytes(uint32_t count)
     return sizeof(struct cte__runs) + (uint64_t)count * sizeof(struct cte__run);
 }
 
-static inline const uint32_t *cte__map_checksums(const struct cte__map *map)
-{
-    return (const uint32_t *)&map->extents[map->extent_count];
-}
-
 static inline uint64_t cte__page_number(cte__page page)
 {
     return page & ((UINT64_C(1) << 48) - 1);
+}
+
+/* ---- locations ------------------------------------------------------------------------------ */
+
+/* EXTENT, from the lowest bit: kind, 1 if clean, size - 1 in 26 bits, target in 4, page in 31. */
+enum { CTE__EXTENT_SIZE_BITS = 26, CTE__EXTENT_TARGET_BITS = 4, CTE__EXTENT_PAGE_BITS = 31 };
+
+static_assert(CTE__LOCATION_KIND_BITS + 1 + CTE__EXTENT_SIZE_BITS + CTE__EXTENT_TARGET_BITS +
+                      CTE__EXTENT_PAGE_BITS ==
+                  64,
+              "a location is a word");
+static_assert(CTE__TARGETS_MAX <= 1 << CTE__EXTENT_TARGET_BITS, "a target's number fits");
+
+static inline enum cte__location_kind cte__location_kind(uint64_t location)
+{
+    return (enum cte__location_kind)(location & ((1 << CTE__LOCATION_KIND_BITS) - 1));
+}
+
+/* UNIT and SMALL: where in the heap; 0 for location 0. */
+static inline cte__unit cte__location_unit(uint64_t location)
+{
+    return (cte__unit)(location >> CTE__LOCATION_KIND_BITS);
+}
+
+static inline uint64_t cte__location_of_unit(cte__unit unit)
+{
+    return (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_UNIT;
+}
+
+/* SMALL: the number of bytes stands above the unit. */
+static inline uint64_t cte__location_of_small(cte__unit unit, uint32_t bytes)
+{
+    assert(bytes > 0 && bytes <= CTE__SMALL_MAX);
+    return (uint64_t)bytes << (32 + CTE__LOCATION_KIND_BITS) |
+           (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_SMALL;
+}
+
+static inline uint32_t cte__location_small_bytes(uint64_t location)
+{
+    return (uint32_t)(location >> (32 + CTE__LOCATION_KIND_BITS));
+}
+
+static inline uint32_t cte__location_pages(uint64_t size_bytes)
+{
+    return (uint32_t)((size_bytes + 4095) / 4096);
+}
+
+/* EXTENT, taken apart: its size and its one extent.  The state is CLEAN or DIRTY. */
+static inline uint64_t cte__location_size(uint64_t location)
+{
+    return (location >> (CTE__LOCATION_KIND_BITS + 1) &
+            ((UINT64_C(1) << CTE__EXTENT_SIZE_BITS) - 1)) +
+           1;
+}
+
+static inline struct cte__extent cte__location_extent(uint64_t location)
+{
+    uint64_t where = location >> (CTE__LOCATION_KIND_BITS + 1 + CTE__EXTENT_SIZE_BITS);
+    bool clean = location >> CTE__LOCATION_KIND_BITS & 1;
+    return (struct cte__extent){
+        .page = cte__page_make((uint32_t)(where & ((1 << CTE__EXTENT_TARGET_BITS) - 1)),
+                               where >> CTE__EXTENT_TARGET_BITS),
+        .count = cte__location_pages(cte__location_size(location)),
+        .state = clean ? CTE__PAGE_CLEAN : CTE__PAGE_DIRTY,
+    };
+}
+
+/* The location of a blob of one extent, 0 if it needs a map. */
+static inline uint64_t cte__location_of_extent(const struct cte__extent *extent,
+                                               uint64_t size_bytes)
+{
+    uint64_t number = cte__page_number(extent->page);
+    if (extent->first != 0 || extent->state == CTE__PAGE_PARTIAL || size_bytes == 0 ||
+        size_bytes > UINT64_C(1) << CTE__EXTENT_SIZE_BITS ||
+        cte__location_pages(size_bytes) != extent->count || number >> CTE__EXTENT_PAGE_BITS != 0)
+        return 0;
+    uint64_t where = number << CTE__EXTENT_TARGET_BITS | cte__page_target(extent->page);
+    uint64_t clean = extent->state == CTE__PAGE_CLEAN;
+    return where << (CTE__LOCATION_KIND_BITS + 1 + CTE__EXTENT_SIZE_BITS) |
+           (size_bytes - 1) << (CTE__LOCATION_KIND_BITS + 1) | clean << CTE__LOCATION_KIND_BITS |
+           CTE__AT_EXTENT;
 }
 
 #endif

@@ -146,6 +146,8 @@ static struct cte__arena_view *arena_views(struct cte__store *store, uint64_t of
         views[i].arena = &arenas[i];
         views[i].owners = (void *)(store->base + arenas[i].owners_offset);
         views[i].bitmap = (void *)(store->base + arenas[i].bitmap_offset);
+        if (arenas[i].sums_offset != 0)
+            views[i].sums = (void *)(store->base + arenas[i].sums_offset);
     }
     return views;
 }

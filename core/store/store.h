@@ -119,6 +119,10 @@ static inline bool cte__same_arena(const struct cte__store *store, cte__page a, 
     return ((a ^ b) & ~(pages - 1)) == 0;
 }
 
+/* The checksums of `count` consecutive pages of one arena, from `page` on: written by who claimed
+ * the pages, constant while they are published. */
+uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page);
+
 /* Moves bytes between memory and consecutive pages (any byte range inside them when reading). */
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes);
@@ -172,9 +176,9 @@ void cte__shard_unlock(struct cte__shard *shard);
 
 uint64_t cte__name_hash(uint64_t tag_id, const void *name, uint32_t name_bytes);
 
-/* Finds a live entry; the shard of `hash` is locked.  0 if there is none. */
+/* Finds a live entry of a tag; the shard of `hash` is locked.  0 if there is none. */
 cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
-                          uint64_t tag_id, const void *name, uint32_t name_bytes);
+                          cte__unit tag, const void *name, uint32_t name_bytes);
 
 /* Makes an entry, links it on its tag's list and in the index, still invisible (state NEW); the
  * shard is locked.  cte__entry_show() makes it visible. */
@@ -255,6 +259,31 @@ static inline struct cte__tag_record *cte__tag_at(const struct cte__store *store
 static inline struct cte__entry *cte__entry_at(const struct cte__store *store, cte__unit unit)
 {
     return cte__unit_at(store, unit);
+}
+
+/* The logical size of a blob, the end of the last stored byte of a chunk; its shard is locked. */
+static inline uint64_t cte__entry_size(const struct cte__store *store,
+                                       const struct cte__entry *entry)
+{
+    uint64_t location = atomic_load(&entry->location);
+    if (location == 0)
+        return 0;
+    switch (cte__location_kind(location)) {
+    case CTE__AT_EXTENT:
+        return cte__location_size(location);
+    case CTE__AT_SMALL:
+        return cte__location_small_bytes(location);
+    case CTE__AT_UNIT:
+        break;
+    }
+    const struct cte__map *map = cte__unit_at(store, cte__location_unit(location));
+    return map->size_bytes;
+}
+
+/* The struct cte__tag_record of a tag's or file's name. */
+static inline cte__unit cte__entry_record(const struct cte__entry *entry)
+{
+    return cte__location_unit(atomic_load(&entry->location));
 }
 
 #endif

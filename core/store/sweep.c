@@ -99,7 +99,7 @@ static void mark_runs(struct marks *marks, cte__unit unit)
 static void mark_map(struct marks *marks, cte__unit unit)
 {
     const struct cte__map *map = cte__unit_at(marks->store, unit);
-    mark_units(marks, unit, cte__map_bytes(map->extent_count, map->page_count));
+    mark_units(marks, unit, cte__map_bytes(map->extent_count));
     for (uint32_t i = 0; i < map->extent_count; i++) {
         const struct cte__extent *extent = &map->extents[i];
         if (extent->state == CTE__PAGE_PARTIAL)
@@ -149,16 +149,34 @@ static void mark_record(struct marks *marks, cte__unit unit)
     }
 }
 
+static void mark_contents(struct marks *marks, uint64_t location)
+{
+    struct cte__extent extent;
+    switch (cte__location_kind(location)) {
+    case CTE__AT_UNIT:
+        mark_map(marks, cte__location_unit(location));
+        return;
+    case CTE__AT_EXTENT:
+        extent = cte__location_extent(location);
+        mark_pages(marks, extent.page, extent.count);
+        return;
+    case CTE__AT_SMALL:
+        mark_units(marks, cte__location_unit(location),
+                   cte__small_bytes(cte__location_small_bytes(location)));
+        return;
+    }
+}
+
 static void mark_entry(struct marks *marks, const struct cte__entry *entry)
 {
-    cte__unit map = atomic_load(&entry->map);
-    if (atomic_load(&entry->state) != CTE__ENTRY_LIVE || map == 0)
+    uint64_t location = atomic_load(&entry->location);
+    if (atomic_load(&entry->state) != CTE__ENTRY_LIVE || location == 0)
         return;
     if (entry->type == CTE__ENTRY_TAG || entry->type == CTE__ENTRY_FILE) {
-        mark_record(marks, map);
+        mark_record(marks, cte__location_unit(location));
     } else {
         marks->audit.blobs++;
-        mark_map(marks, map);
+        mark_contents(marks, location);
     }
 }
 

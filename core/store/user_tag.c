@@ -77,9 +77,10 @@ cte_status cte__user_tag_find(struct cte__store *store, const char *name, uint32
     if (cte__store_self(store) == 0)
         return -EUSERS;
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit entry = cte__index_find(store, shard, hash, 0, name, name_bytes);
+    cte__unit entry =
+        cte__index_find(store, shard, hash, store->header->root_tag, name, name_bytes);
     if (entry != 0)
-        tag->unit = atomic_load(&cte__entry_at(store, entry)->map);
+        tag->unit = cte__entry_record(cte__entry_at(store, entry));
     else
         status = how == CTE__USER_TAG_CREATE ? cte__tag_make(store, shard, hash, &key, &tag->unit)
                                              : CTE_ERR_NOT_FOUND;
@@ -102,8 +103,9 @@ void cte__user_tag_forget(struct cte__store *store, const char *name, uint32_t n
     uint64_t hash = cte__name_hash(0, name, name_bytes);
     bool ours = false;
     struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit entry = cte__index_find(store, shard, hash, 0, name, name_bytes);
-    if (entry != 0 && atomic_load(&cte__entry_at(store, entry)->map) == tag->unit &&
+    cte__unit entry =
+        cte__index_find(store, shard, hash, store->header->root_tag, name, name_bytes);
+    if (entry != 0 && cte__entry_record(cte__entry_at(store, entry)) == tag->unit &&
         atomic_load(&record->tag_id) == tag->id) {
         cte__tag_reap(store, record, true);
         cte__index_remove(store, shard, hash, entry);
