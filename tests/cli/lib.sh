@@ -66,10 +66,12 @@ gone() {
     holds test ! -e "$store"
 }
 
-# overwrite PATTERN BYTE: puts a byte where a line that matches begins in the RAM target; the place
-# is in $place for another time.
+# overwrite PATTERN BYTE: puts a byte where a line that matches begins in the store, of which
+# small blobs are in the segment and large ones in the RAM target; the place is in $place for
+# another time.
 overwrite() {
-    [ -z "$1" ] || place=$(grep -raobE -- "$1" "$store/ram.0" | head -n 1)
+    [ -z "$1" ] || place=$({ grep -raobE -- "$1" "$store/ram.0" ||
+        grep -aobHE -- "$1" "$store/segment"; } | head -n 1)
     [ -n "$place" ] || { echo "FAILED: '$1' is not stored"; failed=1; return; }
     local file=${place%%:*} offset=${place#*:}
     printf '%s' "$2" | dd of="$file" bs=1 seek="${offset%%:*}" conv=notrunc status=none
