@@ -281,6 +281,17 @@ static cte_status build_contents(struct cte__change *change, struct contents *co
     return contents->location != 0 ? CTE_OK : build_map(change, extents, contents);
 }
 
+/* The checksums of fresh pages go beside their owner words. */
+static void note_checksums(struct cte__change *change)
+{
+    for (size_t i = 0; i < change->new.count; i++) {
+        const struct cte__span *span = &change->new.spans[i];
+        if (span->fresh)
+            memcpy(cte__pages_checksums(change->store, span->page), span->checksums,
+                   span->count * sizeof *span->checksums);
+    }
+}
+
 /* From here on the old pieces belong to this process: if it dies, the sweep asks the index whether
  * they are still in use, whichever side of the publish store it died on (I3). */
 static void retire_old(struct cte__change *change)
@@ -346,6 +357,7 @@ cte_status cte__change_commit(struct cte__change *change)
         return status;
     }
     struct cte__entry *entry = cte__entry_at(store, change->entry);
+    note_checksums(change);
     retire_old(change);
     entry->score = change->score;
     entry->modified_ns = cte__realtime_ns();

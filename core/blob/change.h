@@ -47,6 +47,7 @@ cte_status cte__change_restate(struct cte__change *change, const struct cte__spa
 cte_status cte__change_replace(struct cte__change *change, const struct cte__span *old,
                                const struct cte__run_list *kept);
 cte_status cte__change_drop(struct cte__change *change, const struct cte__span *span);
+/* Pages that this operation claimed and filled, with their checksums. */
 cte_status cte__change_add(struct cte__change *change, const struct cte__span *fresh);
 
 /* Publishes the new state by one store (I1).  On error the blob is as before.  The old small bytes

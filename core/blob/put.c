@@ -363,16 +363,6 @@ static cte_status write_runs(struct put *put, uint32_t *failed_target)
     return status;
 }
 
-static void note_checksums(struct put *put)
-{
-    size_t first = 0;
-    for (uint32_t r = 0; r < put->run_count; r++) {
-        memcpy(cte__pages_checksums(put->store, put->runs[r].page), put->checksums + first,
-               put->runs[r].count * sizeof put->checksums[0]);
-        first += put->runs[r].count;
-    }
-}
-
 /* Claims pages and fills them.  A target whose medium fails is left out and the next one tried. */
 static cte_status store_pages(struct put *put, float score)
 {
@@ -383,7 +373,6 @@ static cte_status store_pages(struct put *put, float score)
                                              put->runs, (uint32_t)put->count, &put->run_count);
         if (status != CTE_OK)
             return first_error != CTE_OK ? first_error : status;
-        note_checksums(put);
         status = write_runs(put, &failed_target);
         if (status == CTE_OK)
             break;
@@ -433,6 +422,7 @@ static struct cte__span fresh_span(const struct put *put, size_t i, cte__page pa
         .page = page,
         .count = 1,
         .state = bounced ? bounced->state : CTE__PAGE_DIRTY,
+        .checksums = &put->checksums[i],
         .fresh = true,
         .run_list = bounced ? bounced->run_list : NULL,
     };

@@ -21,25 +21,33 @@ struct check {
     char *buffer; /* WINDOW_BYTES */
 };
 
-/* Reads the spans of a snapshot; *offset is where it failed. */
-static cte_status read_snapshot(struct check *check, const struct cte__snapshot *snapshot,
-                                uint64_t *offset, uint64_t *bytes)
+/* Reads bytes [start, end) of a snapshot; *offset is where it failed. */
+static cte_status read_range(struct check *check, const struct cte__snapshot *snapshot,
+                             uint64_t start, uint64_t end, uint64_t *offset, uint64_t *bytes)
 {
     struct cte__piece_list missing = {0};
     cte_status status = CTE_OK;
-    for (size_t i = 0; i < snapshot->list.count && status == CTE_OK; i++) {
-        const struct cte__span *span = &snapshot->list.spans[i];
-        uint64_t start = cte__pages_to_bytes(span->index);
-        uint64_t end = start + cte__pages_to_bytes(span->count);
-        for (uint64_t at = start; at < end && status == CTE_OK; at += WINDOW_BYTES) {
-            struct cte__piece piece = {at, (size_t)cte__min(end - at, WINDOW_BYTES), check->buffer};
-            missing.count = 0;
-            *offset = at;
-            status = cte__snapshot_read(check->store, snapshot, &piece, 1, &missing);
-            *bytes += piece.length;
-        }
+    for (uint64_t at = start; at < end && status == CTE_OK; at += WINDOW_BYTES) {
+        struct cte__piece piece = {at, (size_t)cte__min(end - at, WINDOW_BYTES), check->buffer};
+        missing.count = 0;
+        *offset = at;
+        status = cte__snapshot_read(check->store, snapshot, &piece, 1, &missing);
+        *bytes += piece.length;
     }
     free(missing.pieces);
+    return status;
+}
+
+/* Reads all that a snapshot has. */
+static cte_status read_snapshot(struct check *check, const struct cte__snapshot *snapshot,
+                                uint64_t *offset, uint64_t *bytes)
+{
+    cte_status status = read_range(check, snapshot, 0, snapshot->small_bytes, offset, bytes);
+    for (size_t i = 0; i < snapshot->list.count && status == CTE_OK; i++) {
+        const struct cte__span *span = &snapshot->list.spans[i];
+        status = read_range(check, snapshot, cte__pages_to_bytes(span->index),
+                            cte__pages_to_bytes(span->index + span->count), offset, bytes);
+    }
     return status;
 }
 
