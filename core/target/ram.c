@@ -7,7 +7,6 @@
 #include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "target/backing.h"
+#include "target/fork.h"
 
 #define MARK_NAME    "target.mark"
 #define ARENA_PREFIX "arena."
@@ -36,9 +36,8 @@ struct ram_state {
     uint64_t arena_bytes;
     uint64_t capacity_bytes;
     atomic_long fd_budget; /* arenas that may still be kept open */
-    /* When no descriptor is to be had, arenas are used one at a time through this one, which is
-     * held for the purpose (a duplicate of dir_fd as long as it is not needed). */
-    pthread_mutex_t spare_lock;
+    /* When no descriptor is to be had, arenas are used one at a time through this one, with the
+     * lock of fork.h held: a duplicate of dir_fd as long as it is not needed. */
     int spare_fd;
     char *path;
     atomic_int arena_fds[]; /* NO_FD until opened; then constant until close */
@@ -356,7 +355,6 @@ static struct ram_state *new_state(const struct cte__target_spec *spec)
     state->arena_bytes = spec->arena_bytes;
     state->capacity_bytes = spec->capacity_bytes;
     atomic_init(&state->fd_budget, fd_share(arena_count));
-    pthread_mutex_init(&state->spare_lock, NULL);
     for (uint64_t i = 0; i < arena_count; i++)
         atomic_init(&state->arena_fds[i], NO_FD);
     return state;
@@ -378,7 +376,6 @@ static void ram_close(void *opaque)
     close_if_open(state->spare_fd);
     close_if_open(state->mark_fd);
     close_if_open(state->dir_fd);
-    pthread_mutex_destroy(&state->spare_lock);
     free(state->path);
     free(state);
 }
@@ -386,6 +383,8 @@ static void ram_close(void *opaque)
 static cte_status ram_open(const struct cte__target_spec *spec, void **out)
 {
     cte_status rc = cte__target_check_spec(spec, spec->arena_bytes);
+    if (rc == 0)
+        rc = cte__target_watch_forks();
     if (rc != 0)
         return rc;
     struct ram_state *state = new_state(spec);
@@ -476,7 +475,7 @@ static cte_status read_zeros(const struct ram_state *state, const struct cte__ta
 static cte_status io_through_spare(struct ram_state *state, uint64_t index,
                                    const struct cte__target_io *io)
 {
-    pthread_mutex_lock(&state->spare_lock);
+    cte__target_fork_lock();
     close_if_open(state->spare_fd);
     state->spare_fd = open_arena(state, index, io->write);
     cte_status rc = state->spare_fd;
@@ -484,19 +483,22 @@ static cte_status io_through_spare(struct ram_state *state, uint64_t index,
         rc = cte__target_transfer(state->spare_fd, io->offset % state->arena_bytes, io);
     else
         state->spare_fd = fcntl(state->dir_fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-    pthread_mutex_unlock(&state->spare_lock);
+    cte__target_fork_unlock();
     return rc;
 }
 
 static cte_status io_first(struct ram_state *state, uint64_t index, const struct cte__target_io *io)
 {
+    bool transient = false;
+    cte__target_fork_lock();
     int fd = open_arena(state, index, io->write);
+    if (fd >= 0)
+        fd = keep_arena(state, index, fd, &transient);
+    cte__target_fork_unlock();
     if (fd == -EMFILE || fd == -ENFILE)
         return io_through_spare(state, index, io);
     if (fd < 0)
         return fd;
-    bool transient;
-    fd = keep_arena(state, index, fd, &transient);
     cte_status rc = cte__target_transfer(fd, io->offset % state->arena_bytes, io);
     if (transient)
         close(fd);
