@@ -14,7 +14,7 @@
 static const struct command {
     const char *name;
     int (*run)(const struct invocation *in);
-    const char *options; /* letters of the table below */
+    const char *options; /* letters of the table below; NULL: takes its command line apart itself */
     int least, most;     /* arguments; most -1: any number */
     const char *usage;
     const char *help;
@@ -35,6 +35,9 @@ static const struct command {
      "                  files that are never drained by themselves"},
     {"check", command_check, "j", 0, 0, "check [--json]",
      "read and verify everything that is stored"},
+    {"bench", command_bench, NULL, 0, -1, "bench put|get|scale [OPTION...]",
+     "measure the blobs of a private store against what the\n"
+     "                  machine can do; `cte bench --help` lists the options"},
     {"config", command_config, "", 1, 2, "config check FILE | config show [FILE]",
      "check a configuration, or print the effective one"},
     {"destroy", command_destroy, "f", 0, 0, "destroy [--force]",
@@ -137,6 +140,11 @@ static int run_command(const struct command *command, struct invocation *in, int
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
+    if (!command->options) {
+        in->arguments = argv;
+        in->argument_count = argc;
+        return command->run(in);
+    }
     int letter;
     optind = 0; /* glibc: begin anew */
     while ((letter = getopt_long(argc, argv, "jafcs:h", options, NULL)) != -1) {

@@ -38,6 +38,7 @@ struct info {
     uint32_t pids[PIDS_MAX], pid_count;
     cte_target_info targets[TARGETS_MAX];
     uint32_t target_count;
+    cte_store_usage usage;
 };
 
 static void print_info_json(const struct info *info)
@@ -47,7 +48,10 @@ static void print_info_json(const struct info *info)
     fputs(", \"processes\": [", stdout);
     for (uint32_t i = 0; i < info->pid_count; i++)
         printf("%s%u", i ? ", " : "", info->pids[i]);
-    fputs("], \"targets\": [", stdout);
+    printf("], \"metadata_bytes\": %llu, \"metadata_capacity_bytes\": %llu, \"segment_bytes\": %llu"
+           ", \"targets\": [",
+           (ull)info->usage.metadata_bytes, (ull)info->usage.metadata_capacity_bytes,
+           (ull)info->usage.segment_bytes);
     for (uint32_t i = 0; i < info->target_count; i++) {
         const cte_target_info *t = &info->targets[i];
         printf("%s\n  {\"name\": ", i ? "," : "");
@@ -69,6 +73,9 @@ static void print_info(const struct info *info)
     for (uint32_t i = 0; i < info->pid_count; i++)
         printf(" %u", info->pids[i]);
     puts(info->pid_count ? "" : " none");
+    printf("metadata   %llu of %llu bytes in use, %llu bytes of memory\n",
+           (ull)info->usage.metadata_bytes, (ull)info->usage.metadata_capacity_bytes,
+           (ull)info->usage.segment_bytes);
     printf("\n%-5s %5s %15s %15s %15s %15s  %s\n", "KIND", "SCORE", "CAPACITY", "FREE", "WRITTEN",
            "READ", "TARGET");
     for (uint32_t i = 0; i < info->target_count; i++) {
@@ -102,6 +109,8 @@ int command_info(const struct invocation *in)
         status = cte_store_processes(client, info->pids, PIDS_MAX, &info->pid_count);
     if (status == CTE_OK)
         status = cte_client_targets(client, info->targets, TARGETS_MAX, &info->target_count);
+    if (status == CTE_OK)
+        status = cte_store_get_usage(client, &info->usage);
     if (status == CTE_OK && in->json)
         print_info_json(info);
     else if (status == CTE_OK)

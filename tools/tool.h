@@ -29,6 +29,7 @@ int command_get(const struct invocation *in);
 int command_remove(const struct invocation *in);
 int command_drain(const struct invocation *in);
 int command_check(const struct invocation *in);
+int command_bench(const struct invocation *in); /* all arguments, its name first */
 int command_config(const struct invocation *in);
 int command_destroy(const struct invocation *in);
 

@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <cte/store.h>
@@ -39,6 +40,23 @@ cte_status cte_store_processes(cte_client *client, uint32_t *pids, uint32_t capa
         if (*count < capacity)
             pids[*count] = atomic_load(&slot->pid);
         (*count)++;
+    }
+    return CTE_OK;
+}
+
+cte_status cte_store_get_usage(cte_client *client, cte_store_usage *usage)
+{
+    enum { BLOCK_BYTES = 512 }; /* unit of st_blocks */
+    const struct cte__store *store = client->store;
+    struct stat status;
+    if (fstat(store->segment_fd, &status) != 0)
+        return -errno;
+    *usage = (cte_store_usage){.segment_bytes = (uint64_t)status.st_blocks * BLOCK_BYTES};
+    for (uint32_t i = 0; i < store->header->unit_arena_count; i++) {
+        const struct cte__arena *arena = store->unit_arenas[i].arena;
+        uint32_t free_units = atomic_load_explicit(&arena->free_count, memory_order_relaxed);
+        usage->metadata_bytes += (uint64_t)(arena->unit_count - free_units) << CTE__UNIT_SHIFT;
+        usage->metadata_capacity_bytes += (uint64_t)arena->unit_count << CTE__UNIT_SHIFT;
     }
     return CTE_OK;
 }

@@ -42,6 +42,16 @@ cte_status cte_store_path(const cte_config *config, char *path, size_t path_byte
 cte_status cte_store_processes(cte_client *client, uint32_t *pids, uint32_t capacity,
                                uint32_t *count);
 
+/** What a store takes besides its targets, in bytes. */
+typedef struct cte_store_usage {
+    uint64_t metadata_bytes;          /**< metadata in use: names, maps, indexes, small blobs */
+    uint64_t metadata_capacity_bytes; /**< most metadata there can be */
+    uint64_t segment_bytes;           /**< memory behind the segment, that of free metadata included */
+} cte_store_usage;
+
+/** Says what a store takes; while processes change it, about. */
+cte_status cte_store_get_usage(cte_client *client, cte_store_usage *usage);
+
 /** A file that the store has data of, or that a process has open. */
 typedef struct cte_store_file {
     const char *path;    /**< absolute, as it was opened */

@@ -1,0 +1,466 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `cte bench scale`: what a blob costs in one tag of ever more blobs. */
+#include <errno.h>
+#include <getopt.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cte/blob.h>
+#include <cte/store.h>
+
+#include "bench.h"
+
+typedef unsigned long long ull;
+
+enum {
+    POINTS_MAX = 32,
+    FIRST_COUNT = 10000,
+    DEFAULT_COUNT = 1000000,
+    DEFAULT_SIZE = 64,
+    SIZE_MAX_BYTES = 4096,
+    LOOKUPS_MAX = 200000,
+    ATTACHES = 5,
+    TARGETS_MAX = 4,
+    SCALE_ERROR_BYTES = 512,
+};
+
+static const char tag_name[] = "scale";
+
+/* One tag with `count` blobs.  Times are CPU time of one process for one blob. */
+struct point {
+    uint64_t count;
+    double put_ns, lookup_ns, get_ns, list_ns, delete_ns, delete_tag_ns;
+    double metadata_bytes; /* for one blob, its bytes not counted */
+    double
+        segment_bytes;   /* memory of the segment for one blob, free metadata and small blobs too */
+    double target_bytes; /* room in the target for one blob */
+    double attach_ms;    /* elapsed, until a process new to this store can use it */
+};
+
+/* Columns of what is printed: name, heading, digits behind the point. */
+static const struct column {
+    const char *name, *heading;
+    size_t offset;
+    int digits;
+} columns[] = {
+    {"put_ns", "put ns", offsetof(struct point, put_ns), 0},
+    {"lookup_ns", "lookup ns", offsetof(struct point, lookup_ns), 0},
+    {"get_ns", "get ns", offsetof(struct point, get_ns), 0},
+    {"list_ns", "list ns", offsetof(struct point, list_ns), 0},
+    {"delete_ns", "delete ns", offsetof(struct point, delete_ns), 0},
+    {"delete_tag_ns", "del.tag ns", offsetof(struct point, delete_tag_ns), 0},
+    {"metadata_bytes", "metadata B", offsetof(struct point, metadata_bytes), 1},
+    {"segment_bytes", "segment B", offsetof(struct point, segment_bytes), 1},
+    {"target_bytes", "target B", offsetof(struct point, target_bytes), 1},
+    {"attach_ms", "attach ms", offsetof(struct point, attach_ms), 2},
+};
+
+enum { COLUMN_COUNT = sizeof columns / sizeof columns[0] };
+
+struct scale {
+    struct bench_options store; /* what the store is made for */
+    struct bench_place place;
+    uint64_t size_bytes, count;
+    const char *csv_path;
+    bool json;
+    uint32_t point_count;
+    struct shared {
+        struct point points[POINTS_MAX];
+        double attach_ms;
+        char error[SCALE_ERROR_BYTES];
+    } * shared;
+    struct point *point; /* being measured */
+};
+
+/* ---- a process that uses the store ---------------------------------------------------------- */
+
+struct user {
+    struct scale *scale;
+    cte_client *client;
+    cte_tag *tag;
+};
+
+static bool failed(struct scale *scale, const char *what, cte_status status)
+{
+    if (scale->shared->error[0] == '\0')
+        snprintf(scale->shared->error, sizeof scale->shared->error, "%s: %s", what,
+                 cte_status_string(status));
+    return false;
+}
+
+static bool attach(struct scale *scale, struct user *user)
+{
+    char error[SCALE_ERROR_BYTES] = "";
+    *user = (struct user){.scale = scale};
+    cte_status status =
+        bench_client_open(&scale->store, &scale->place, &user->client, error, sizeof error);
+    if (status != CTE_OK)
+        return failed(scale, error[0] ? error : "attaching", status);
+    status = cte_tag_open(user->client, tag_name, true, &user->tag);
+    return status == CTE_OK || failed(scale, "opening the tag", status);
+}
+
+static void detach(struct user *user)
+{
+    cte_tag_close(user->tag);
+    cte_client_close(user->client); /* what is left in the store is not missed */
+}
+
+/* Bytes that tell blobs apart. */
+static void fill(unsigned char *bytes, uint64_t size, uint64_t index)
+{
+    uint64_t value = (index + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    for (uint64_t at = 0; at < size; at += sizeof value) {
+        memcpy(bytes + at, &value, size - at < sizeof value ? size - at : sizeof value);
+        value += UINT64_C(0xbf58476d1ce4e5b9);
+    }
+}
+
+/* Names in no order that a cache could follow. */
+static uint64_t any_index(uint64_t i, uint64_t count)
+{
+    uint64_t z = (i + 1) * UINT64_C(0x9e3779b97f4a7c15);
+    z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
+    return (z ^ z >> 27) % count;
+}
+
+struct room {
+    cte_store_usage usage;
+    uint64_t target_bytes;
+};
+
+static bool measure_room(struct user *user, struct room *room)
+{
+    cte_target_info targets[TARGETS_MAX];
+    uint32_t count;
+    cte_status status = cte_store_get_usage(user->client, &room->usage);
+    if (status == CTE_OK)
+        status = cte_client_targets(user->client, targets, TARGETS_MAX, &count);
+    if (status != CTE_OK)
+        return failed(user->scale, "asking for the space in use", status);
+    room->target_bytes = 0;
+    for (uint32_t i = 0; i < count && i < TARGETS_MAX; i++)
+        room->target_bytes += targets[i].capacity_bytes - targets[i].free_bytes;
+    return true;
+}
+
+/* ---- what is measured ----------------------------------------------------------------------- */
+
+static bool measure_puts(struct user *user, struct point *point)
+{
+    unsigned char bytes[SIZE_MAX_BYTES];
+    char name[BENCH_NAME_BYTES];
+    uint64_t size = user->scale->size_bytes, begin = bench_cpu_ns();
+    for (uint64_t i = 0; i < point->count; i++) {
+        bench_name(name, 0, i);
+        fill(bytes, size, i);
+        cte_status status = cte_blob_put(user->tag, name, 0, bytes, size, 1.0f, 0);
+        if (status != CTE_OK)
+            return failed(user->scale, "a put", status);
+    }
+    point->put_ns = (double)(bench_cpu_ns() - begin) / (double)point->count;
+    return true;
+}
+
+static bool measure_lookups(struct user *user, struct point *point)
+{
+    uint64_t count = point->count < LOOKUPS_MAX ? point->count : LOOKUPS_MAX, there;
+    char name[BENCH_NAME_BYTES];
+    uint64_t begin = bench_cpu_ns();
+    for (uint64_t i = 0; i < count; i++) {
+        bench_name(name, 0, any_index(i, point->count));
+        cte_status status = cte_blob_size(user->tag, name, &there);
+        if (status != CTE_OK || there != user->scale->size_bytes)
+            return failed(user->scale, "the size of a blob", status);
+    }
+    point->lookup_ns = (double)(bench_cpu_ns() - begin) / (double)count;
+    return true;
+}
+
+static bool measure_gets(struct user *user, struct point *point)
+{
+    unsigned char bytes[SIZE_MAX_BYTES], wanted[SIZE_MAX_BYTES];
+    uint64_t count = point->count < LOOKUPS_MAX ? point->count : LOOKUPS_MAX;
+    uint64_t size = user->scale->size_bytes, begin = bench_cpu_ns();
+    char name[BENCH_NAME_BYTES];
+    for (uint64_t i = 0; i < count; i++) {
+        uint64_t index = any_index(~i, point->count);
+        bench_name(name, 0, index);
+        fill(wanted, size, index);
+        cte_status status = cte_blob_get(user->tag, name, 0, bytes, size, NULL);
+        if (status != CTE_OK)
+            return failed(user->scale, "a get", status);
+        if (memcmp(bytes, wanted, size) != 0)
+            return failed(user->scale, "a blob reads back WRONG", CTE_ERR_CHECKSUM);
+    }
+    point->get_ns = (double)(bench_cpu_ns() - begin) / (double)count;
+    return true;
+}
+
+static cte_status count_name(void *context, const char *name)
+{
+    *(uint64_t *)context += name[0] != '\0';
+    return CTE_OK;
+}
+
+static bool measure_list(struct user *user, struct point *point)
+{
+    uint64_t count = 0, begin = bench_cpu_ns();
+    cte_status status = cte_tag_list(user->tag, count_name, &count);
+    point->list_ns = (double)(bench_cpu_ns() - begin) / (double)point->count;
+    if (status == CTE_OK && count == point->count)
+        return true;
+    return failed(user->scale, status == CTE_OK ? "the list is not complete" : "a list", status);
+}
+
+/* Half of the blobs one by one, the rest with the tag. */
+static bool measure_deletes(struct user *user, struct point *point)
+{
+    char name[BENCH_NAME_BYTES];
+    uint64_t half = point->count / 2, begin = bench_cpu_ns();
+    for (uint64_t i = 0; i < half; i++) {
+        bench_name(name, 0, i);
+        cte_status status = cte_blob_delete(user->tag, name);
+        if (status != CTE_OK)
+            return failed(user->scale, "a delete", status);
+    }
+    uint64_t between = bench_cpu_ns();
+    cte_status status = cte_tag_delete(user->client, tag_name);
+    uint64_t end = bench_cpu_ns();
+    point->delete_ns = half > 0 ? (double)(between - begin) / (double)half : 0;
+    point->delete_tag_ns = (double)(end - between) / (double)(point->count - half);
+    return status == CTE_OK || failed(user->scale, "deleting the tag", status);
+}
+
+/* ---- processes ------------------------------------------------------------------------------ */
+
+static void note_room(struct scale *scale, const struct room *before, const struct room *after)
+{
+    struct point *point = scale->point;
+    double count = (double)point->count;
+    double metadata = (double)(after->usage.metadata_bytes - before->usage.metadata_bytes) / count;
+    point->target_bytes = (double)(after->target_bytes - before->target_bytes) / count;
+    point->segment_bytes =
+        (double)(after->usage.segment_bytes - before->usage.segment_bytes) / count;
+    /* Where the target holds nothing, the bytes of the blobs are among the metadata. */
+    bool inside = after->target_bytes == before->target_bytes;
+    point->metadata_bytes = metadata - (inside ? (double)scale->size_bytes : 0);
+}
+
+static bool fill_process(void *context, uint32_t index)
+{
+    struct scale *scale = context;
+    struct user user;
+    struct room before, after;
+    (void)index;
+    if (!attach(scale, &user) || !measure_room(&user, &before) ||
+        !measure_puts(&user, scale->point) || !measure_room(&user, &after) ||
+        !measure_lookups(&user, scale->point) || !measure_gets(&user, scale->point) ||
+        !measure_list(&user, scale->point))
+        return false;
+    note_room(scale, &before, &after);
+    detach(&user);
+    return true;
+}
+
+static bool attach_process(void *context, uint32_t index)
+{
+    struct scale *scale = context;
+    struct user user;
+    uint64_t there, begin = bench_now_ns();
+    char name[BENCH_NAME_BYTES];
+    (void)index;
+    if (!attach(scale, &user))
+        return false;
+    bench_name(name, 0, 0);
+    cte_status status = cte_blob_size(user.tag, name, &there);
+    if (status != CTE_OK)
+        return failed(scale, "the first lookup", status);
+    scale->shared->attach_ms = (double)(bench_now_ns() - begin) / 1e6;
+    detach(&user);
+    return true;
+}
+
+static bool delete_process(void *context, uint32_t index)
+{
+    struct scale *scale = context;
+    struct user user;
+    (void)index;
+    if (!attach(scale, &user) || !measure_deletes(&user, scale->point))
+        return false;
+    detach(&user);
+    return true;
+}
+
+/* One process after the other, so that none waits for another's processor. */
+static bool measure_attach(struct scale *scale)
+{
+    double times[ATTACHES];
+    for (int i = 0; i < ATTACHES; i++) {
+        if (!bench_fork(1, attach_process, scale))
+            return false;
+        times[i] = scale->shared->attach_ms;
+    }
+    scale->point->attach_ms = bench_median(times, ATTACHES);
+    return true;
+}
+
+static bool measure_point(struct scale *scale)
+{
+    scale->store = (struct bench_options){
+        .checksum = true,
+        .target = BENCH_RAM,
+        .size_bytes = scale->size_bytes,
+        .count = scale->point->count,
+        .processes = 1,
+    };
+    return bench_fork(1, fill_process, scale) && measure_attach(scale) &&
+           bench_fork(1, delete_process, scale) && bench_empty(scale->place.memory);
+}
+
+/* ---- printing ------------------------------------------------------------------------------- */
+
+static double value_of(const struct point *point, const struct column *column)
+{
+    return *(const double *)(const void *)((const char *)point + column->offset);
+}
+
+static void print_table_head(const struct scale *scale)
+{
+    printf("one tag of blobs of %llu bytes, ram; CPU time and room for one blob\n\n%9s",
+           (ull)scale->size_bytes, "blobs");
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        printf(" %10s", columns[i].heading);
+    putchar('\n');
+}
+
+static void print_table_row(const struct point *point)
+{
+    printf("%9llu", (ull)point->count);
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        printf(" %10.*f", columns[i].digits, value_of(point, &columns[i]));
+    putchar('\n');
+    fflush(stdout); /* the next may take a while */
+}
+
+static void print_json(const struct scale *scale)
+{
+    printf("{\"benchmark\": \"scale\", \"size_bytes\": %llu, \"points\": [",
+           (ull)scale->size_bytes);
+    for (uint32_t p = 0; p < scale->point_count; p++) {
+        const struct point *point = &scale->shared->points[p];
+        printf("%s\n  {\"count\": %llu", p ? "," : "", (ull)point->count);
+        for (int i = 0; i < COLUMN_COUNT; i++)
+            printf(", \"%s\": %.*f", columns[i].name, columns[i].digits + 1,
+                   value_of(point, &columns[i]));
+        putchar('}');
+    }
+    fputs("],\n ", stdout);
+    bench_print_machine_json();
+    puts("}");
+}
+
+static bool write_csv(const struct scale *scale)
+{
+    FILE *file = fopen(scale->csv_path, "we");
+    if (!file)
+        return complain("%s: %s", scale->csv_path, strerror(errno)) == EXIT_OK;
+    fputs("count", file);
+    for (int i = 0; i < COLUMN_COUNT; i++)
+        fprintf(file, ",%s", columns[i].name);
+    for (uint32_t p = 0; p < scale->point_count; p++) {
+        fprintf(file, "\n%llu", (ull)scale->shared->points[p].count);
+        for (int i = 0; i < COLUMN_COUNT; i++)
+            fprintf(file, ",%.*f", columns[i].digits + 1,
+                    value_of(&scale->shared->points[p], &columns[i]));
+    }
+    fputc('\n', file);
+    bool good = !ferror(file);
+    good = fclose(file) == 0 && good;
+    return good || complain("%s: %s", scale->csv_path, strerror(errno)) == EXIT_OK;
+}
+
+/* ---- the command ---------------------------------------------------------------------------- */
+
+/* 10^4, 3·10^4, 10^5 … and the largest that was asked for. */
+static uint64_t next_count(uint64_t count, uint64_t most)
+{
+    uint64_t power = 1;
+    while (power * 10 <= count)
+        power *= 10;
+    uint64_t next = count < FIRST_COUNT ? FIRST_COUNT : power * (count >= 3 * power ? 10 : 3);
+    return next < most ? next : most;
+}
+
+static bool measure_all(struct scale *scale)
+{
+    if (!scale->json)
+        print_table_head(scale);
+    for (uint64_t count = 0; count < scale->count;) {
+        count = next_count(count, scale->count);
+        scale->point = &scale->shared->points[scale->point_count];
+        scale->point->count = count;
+        if (!measure_point(scale)) {
+            if (scale->shared->error[0] != '\0')
+                complain("with %llu blobs: %s", (ull)count, scale->shared->error);
+            return false;
+        }
+        scale->point_count++;
+        if (!scale->json)
+            print_table_row(scale->point);
+    }
+    return true;
+}
+
+static int run(struct scale *scale)
+{
+    scale->shared = bench_share(sizeof *scale->shared);
+    if (!scale->shared)
+        return complain("not enough memory");
+    if (!bench_enter(&scale->place, bench_memory_directory(), NULL))
+        return EXIT_FAILED;
+    bool good = measure_all(scale);
+    if (good && scale->json)
+        print_json(scale);
+    if (good && scale->csv_path)
+        good = write_csv(scale);
+    return bench_leave(&scale->place, good ? EXIT_OK : EXIT_FAILED);
+}
+
+static const char *parse(struct scale *scale, int argument_count, char **arguments, bool *help)
+{
+    static const struct option options[] = {
+        {"count", required_argument, NULL, 'n'}, {"size", required_argument, NULL, 's'},
+        {"csv", required_argument, NULL, 'c'},   {"json", no_argument, NULL, 'j'},
+        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
+    };
+    int letter;
+    optind = 0; /* glibc: begin anew */
+    while ((letter = getopt_long(argument_count, arguments, "h", options, NULL)) != -1) {
+        *help |= letter == 'h';
+        scale->json |= letter == 'j';
+        if (letter == '?')
+            return "";
+        if (letter == 'c')
+            scale->csv_path = optarg;
+        if (letter == 'n' && !bench_parse_count(optarg, 1, UINT32_MAX, &scale->count))
+            return "--count: give a number from 1";
+        if (letter == 's' &&
+            (!bench_parse_size(optarg, &scale->size_bytes) || scale->size_bytes > SIZE_MAX_BYTES))
+            return "--size: give a size from 1 to 4KiB";
+    }
+    return optind < argument_count ? "too many arguments" : NULL;
+}
+
+int bench_scale(int argument_count, char **arguments)
+{
+    struct scale scale = {.count = DEFAULT_COUNT, .size_bytes = DEFAULT_SIZE};
+    bool help = false;
+    const char *wrong = parse(&scale, argument_count, arguments, &help);
+    if (wrong)
+        return bench_usage_error(wrong);
+    if (help)
+        bench_print_usage();
+    return help ? EXIT_OK : run(&scale);
+}
