@@ -15,24 +15,28 @@
 enum {
     CTE__CONFIG_TARGETS_MAX = 16,
     CTE__CONFIG_GLOBS_MAX = 64,
+    CTE__CONFIG_TARGET_KEYS_MAX = 8,
     CTE__CONFIG_KEYS_MAX = 64,
     CTE__STORE_NAME_MAX = 64
 };
 
-/* Where a value came from.  Neither set: built-in default. */
+/* Where a value came from.  None set: built-in default. */
 struct cte__config_origin {
     const char *variable; /* environment variable, static storage */
     uint32_t line;        /* of cte_config.source */
+    bool program;         /* cte_config_set(), cte_config_add_target() */
 };
 
 /* One element of `storage:`. */
 struct cte__config_target {
     char path[PATH_MAX]; /* file: absolute path of a file; ram: a label for messages, may be "" */
     char kind[16];       /* bdev_type: "ram", "file" */
-    uint64_t capacity_bytes; /* capacity_limit, > 0 */
-    float score;             /* 0 … 1; < 0: automatic */
-    char io[16];             /* file: "buffered", "uring"; "": buffered */
-    struct cte__config_origin origin, capacity_origin;
+    uint64_t capacity_bytes;          /* capacity_limit, > 0 */
+    float score;                      /* 0 … 1; < 0: automatic */
+    char io[16];                      /* file: "buffered", "uring"; "": buffered */
+    struct cte__config_origin origin; /* of the element as a whole */
+    struct cte__config_origin
+        key_origin[CTE__CONFIG_TARGET_KEYS_MAX]; /* in the key table's order */
 };
 
 /* Operations are queued by what they do (`queues:`). */
@@ -66,7 +70,8 @@ struct cte_config {
     /* Sizes of default targets depend on what is free when this process loads: who attaches to a
      * store takes its targets from the store, not from here. */
     struct cte__config_target targets[CTE__CONFIG_TARGETS_MAX];
-    uint32_t target_count; /* > 0 */
+    uint32_t target_count; /* > 0, but after cte_config_new() on a node without room */
+    bool default_targets;  /* nobody named them: they follow store.directory */
 
     uint32_t worker_count; /* threads for asynchronous operations, 1 … 256 */
 

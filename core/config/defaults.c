@@ -109,7 +109,8 @@ static void default_file_target(cte_config *config)
         int length =
             snprintf(target->path, sizeof target->path, "%s/cte-%s.target", directory, name);
         if (length < (int)sizeof target->path) {
-            target->capacity_origin = target->origin;
+            for (size_t key = 0; key < CTE__CONFIG_TARGET_KEYS_MAX; key++)
+                target->key_origin[key] = target->origin;
             config->target_count++;
             return;
         }
@@ -120,6 +121,7 @@ cte_status cte__config_default_targets(struct cte__config_load *load)
 {
     if (load->config->target_count > 0)
         return CTE_OK; /* `storage:` says which */
+    load->config->default_targets = true;
     cte_status status = default_ram_target(load);
     if (status != CTE_OK)
         return status;

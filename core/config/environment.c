@@ -23,9 +23,10 @@ static const char *value_of(const char *variable)
     return text && *text ? text : NULL;
 }
 
-/* "a:b:c" replaces the list; empty elements, as a trailing colon leaves them, are nothing. */
-static cte_status set_globs(struct cte__config_load *load, const struct cte__config_where *where,
-                            const struct cte__config_key *key, const char *text)
+/* Empty elements, as a trailing colon leaves them, are nothing. */
+cte_status cte__config_set_globs(struct cte__config_load *load,
+                                 const struct cte__config_where *where,
+                                 const struct cte__config_key *key, const char *text)
 {
     char *copy = strdup(text);
     if (!copy)
@@ -52,7 +53,7 @@ cte_status cte__config_apply_environment(struct cte__config_load *load)
             continue;
         struct cte__config_where where = {.variable = key->variable};
         status = key->type == CTE__CONFIG_GLOBS
-                     ? set_globs(load, &where, key, text)
+                     ? cte__config_set_globs(load, &where, key, text)
                      : cte__config_set(load, &where, key, load->config, text);
     }
     return status;
@@ -80,10 +81,7 @@ cte_status cte__config_apply_target_environment(struct cte__config_load *load)
     if (!ram)
         return cte__config_fail(load, &where,
                                 "there is no ram target; unset it or add one under `storage:`");
-    cte_status status = cte__config_set(load, &where, key, ram, text);
-    if (status == CTE_OK)
-        ram->capacity_origin = (struct cte__config_origin){.variable = key->variable};
-    return status;
+    return cte__config_set(load, &where, key, ram, text);
 }
 
 bool cte__config_is_known_variable(const char *name)

@@ -150,6 +150,15 @@ static_assert(sizeof(cte_file_mode) == sizeof(int) &&
                   sizeof(enum cte__queue_priority) == sizeof(int),
               "CHOICE_ENUM stores an int");
 
+size_t cte__config_target_key(const struct cte__config_key *key)
+{
+    size_t number = 0;
+    for (const struct cte__config_key *row = cte__config_keys; row < key; row++)
+        number += strcmp(row->section, "storage") == 0;
+    assert(strcmp(key->section, "storage") == 0 && number < CTE__CONFIG_TARGET_KEYS_MAX);
+    return number;
+}
+
 const struct cte__config_key *cte__config_find(const char *section, const char *name)
 {
     for (size_t i = 0; i < cte__config_key_count; i++) {

@@ -49,6 +49,9 @@ extern const size_t cte__config_key_count;
 /* The row of a key, NULL if there is none.  `section` as in the table. */
 const struct cte__config_key *cte__config_find(const char *section, const char *name);
 
+/* The number of a key of "storage" among those: where a target keeps its origin. */
+size_t cte__config_target_key(const struct cte__config_key *key);
+
 /* Names the section `name` within `section` as the table does; false if there is none.  `path` is
  * then unspecified. */
 enum { CTE__CONFIG_SECTION_BYTES = 64 };
@@ -74,6 +77,7 @@ struct cte__config_load {
     const char *source;
     char *error; /* may be NULL */
     size_t error_bytes;
+    bool targets_may_lack; /* no target is no error: some may come yet */
 };
 
 /* What an error or an origin points at. */
@@ -81,6 +85,7 @@ struct cte__config_where {
     const char *source;    /* file or text name */
     const char *variable;  /* environment variable instead, static storage */
     uint32_t line, column; /* from 1; 0: the source as a whole */
+    bool program;          /* the program that runs: `source` is the key as it named it */
 };
 
 /* Says "where: message" in the load's error text and returns CTE_ERR_CONFIG. */
@@ -90,6 +95,22 @@ cte_status cte__config_fail(struct cte__config_load *load, const struct cte__con
 /* Sets a key's field in `base` (the config, or a target) from text; all types but GLOBS. */
 cte_status cte__config_set(struct cte__config_load *load, const struct cte__config_where *where,
                            const struct cte__config_key *key, void *base, const char *text);
+
+/* Says that there is no such key, and which may have been meant. */
+cte_status cte__config_fail_unknown(struct cte__config_load *load,
+                                    const struct cte__config_where *where, const char *section,
+                                    const char *name);
+
+/* Checks a target, whose keys are set, against what one key alone cannot tell, and against the
+ * other targets of the configuration. */
+cte_status cte__config_check_target(struct cte__config_load *load,
+                                    const struct cte__config_where *where,
+                                    const struct cte__config_target *target);
+
+/* GLOBS: replaces the list by that of "a:b:c". */
+cte_status cte__config_set_globs(struct cte__config_load *load,
+                                 const struct cte__config_where *where,
+                                 const struct cte__config_key *key, const char *text);
 
 /* GLOBS: empty the list, add one pattern. */
 void cte__config_clear_globs(struct cte__config_globs *globs);
@@ -121,6 +142,19 @@ uint64_t cte__config_scratch_bytes(uint64_t directory_free);
  * not: two nodes would take the same path for their target.  Neither is tmpfs: its space is memory.
  */
 bool cte__config_is_local_disk(const char *directory, uint64_t *free_bytes);
+
+/* load.c: a configuration from text, or (NULL) from the defaults and the environment. */
+cte_status cte__config_load_text(struct cte__config_load *load, const char *text, size_t length,
+                                 cte_config **out);
+
+/* show.c: a field's value, quoted as YAML asks for, or as cte_config_set() takes it.  Returns its
+ * width.  The locale must be "C". */
+int cte__config_print_value(FILE *stream, const struct cte__config_key *key, const void *field,
+                            bool quoted);
+
+/* Keys of a target that may be left out, and are. */
+bool cte__config_is_absent(const struct cte__config_key *key,
+                           const struct cte__config_target *target);
 
 /* parse.c: YAML text into the load's config. */
 cte_status cte__config_parse_yaml(struct cte__config_load *load, const char *text, size_t length);

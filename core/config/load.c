@@ -26,15 +26,19 @@ static cte_status fill(struct cte__config_load *load, const char *text, size_t l
     return status;
 }
 
-/* `text` NULL: defaults only. */
-static cte_status load_text(struct cte__config_load *load, const char *text, size_t length,
-                            cte_config **out)
+cte_status cte__config_load_text(struct cte__config_load *load, const char *text, size_t length,
+                                 cte_config **out)
 {
     load->config = calloc(1, sizeof *load->config);
     if (!load->config)
         return -ENOMEM;
     snprintf(load->config->source, sizeof load->config->source, "%s", text ? load->source : "");
     cte_status status = fill(load, text, length);
+    if (status == CTE_ERR_NO_TARGET && load->targets_may_lack) {
+        if (load->error && load->error_bytes > 0)
+            load->error[0] = '\0';
+        status = CTE_OK;
+    }
     if (status != CTE_OK) {
         cte_config_free(load->config);
         return status;
@@ -78,7 +82,7 @@ static cte_status load_open_file(struct cte__config_load *load,
     size_t length;
     cte_status status = read_all(load, where, fd, text, &length);
     if (status == CTE_OK)
-        status = load_text(load, text, length, out);
+        status = cte__config_load_text(load, text, length, out);
     free(text);
     return status;
 }
@@ -120,7 +124,7 @@ cte_status cte_config_load(const char *path, cte_config **out, char *error, size
         }
     }
     struct cte__config_load load = start(path, error, error_bytes);
-    return path ? load_file(&load, variable, out) : load_text(&load, NULL, 0, out);
+    return path ? load_file(&load, variable, out) : cte__config_load_text(&load, NULL, 0, out);
 }
 
 cte_status cte_config_parse(const char *text, const char *name, cte_config **out, char *error,
@@ -130,5 +134,5 @@ cte_status cte_config_parse(const char *text, const char *name, cte_config **out
         return -EINVAL;
     *out = NULL;
     struct cte__config_load load = start(name ? name : "configuration", error, error_bytes);
-    return load_text(&load, text, strlen(text), out);
+    return cte__config_load_text(&load, text, strlen(text), out);
 }

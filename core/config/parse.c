@@ -72,18 +72,6 @@ static cte_status fail_type(const struct reading *reading, const yaml_node_t *no
                             name, wanted, what_is(node));
 }
 
-static cte_status fail_unknown(const struct reading *reading, const yaml_node_t *node,
-                               const char *section, const char *name)
-{
-    struct cte__config_guess guess = {.word = name};
-    cte__config_consider_keys(&guess, section);
-    struct cte__config_where where = where_of(reading, node);
-    return cte__config_fail(reading->load, &where, "unknown key '%.80s'%s%s; %s%s%s", name,
-                            section[0] ? " in " : "", section,
-                            guess.best[0] ? "did you mean '" : "remove it or correct its name",
-                            guess.best, guess.best[0] ? "'?" : "");
-}
-
 /* Checks the key of a pair: a text not used before in this mapping. */
 static cte_status pair_name(const struct reading *reading, const yaml_node_t *mapping,
                             const yaml_node_pair_t *pair, const char **name)
@@ -149,8 +137,10 @@ static cte_status read_pair(const struct reading *reading, const char *section,
     /* A section may have a short form, one value. */
     if (key && (!subsection || (node->type == YAML_SCALAR_NODE && !is_null(node))))
         return read_value(reading, key, node, base);
-    return subsection ? read_section(reading, path, node, base)
-                      : fail_unknown(reading, key_node, section, name);
+    if (subsection)
+        return read_section(reading, path, node, base);
+    struct cte__config_where where = where_of(reading, key_node);
+    return cte__config_fail_unknown(reading->load, &where, section, name);
 }
 
 /* A mapping of keys of one section into `base`. */
@@ -171,71 +161,6 @@ static cte_status read_section(const struct reading *reading, const char *sectio
     return status;
 }
 
-/* True if two paths name one file although the file may not exist yet: same name in same directory.
- */
-static bool is_same_file(const char *a, const char *b)
-{
-    if (strcmp(a, b) == 0)
-        return true;
-    const char *a_name = strrchr(a, '/'), *b_name = strrchr(b, '/');
-    if (!a_name || !b_name || strcmp(a_name, b_name) != 0)
-        return false;
-    char directory[PATH_MAX];
-    struct stat a_st, b_st;
-    snprintf(directory, sizeof directory, "%.*s", (int)(a_name - a + 1), a);
-    if (stat(directory, &a_st) != 0)
-        return false;
-    snprintf(directory, sizeof directory, "%.*s", (int)(b_name - b + 1), b);
-    return stat(directory, &b_st) == 0 && a_st.st_dev == b_st.st_dev && a_st.st_ino == b_st.st_ino;
-}
-
-static cte_status check_path(const struct reading *reading, const struct cte__config_where *where,
-                             const struct cte__config_target *target)
-{
-    if (strcmp(target->kind, "file") != 0)
-        return CTE_OK;
-    if (target->path[0] == '\0')
-        return cte__config_fail(reading->load, where, "a file target needs a path; add path:");
-    if (target->path[0] != '/')
-        return cte__config_fail(reading->load, where,
-                                "path '%.80s' of a file target is relative; begin it with '/'",
-                                target->path);
-    const char *name = strrchr(target->path, '/') + 1;
-    if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return cte__config_fail(reading->load, where,
-                                "path '%.80s' of a file target is a directory; add a file name",
-                                target->path);
-    return CTE_OK;
-}
-
-/* What one key alone cannot tell. */
-static cte_status check_target(const struct reading *reading, const struct cte__config_where *where,
-                               const struct cte__config_target *target)
-{
-    const cte_config *config = reading->load->config;
-    if (target->kind[0] == '\0')
-        return cte__config_fail(reading->load, where,
-                                "a storage target needs bdev_type; add 'bdev_type: ram' or 'file'");
-    if (target->capacity_bytes == 0)
-        return cte__config_fail(reading->load, where,
-                                "a storage target needs capacity_limit; add one, as "
-                                "'capacity_limit: 8GB'");
-    if (target->io[0] != '\0' && strcmp(target->kind, "file") != 0)
-        return cte__config_fail(
-            reading->load, where,
-            "io is a choice of file targets only; remove it from this %s target", target->kind);
-    cte_status status = check_path(reading, where, target);
-    if (status != CTE_OK)
-        return status;
-    for (const struct cte__config_target *other = config->targets; other < target; other++)
-        if (is_same_file(other->path, target->path))
-            return cte__config_fail(reading->load, where,
-                                    "path '%.80s' is already the target of line %" PRIu32
-                                    "; give each target its own path",
-                                    target->path, other->origin.line);
-    return CTE_OK;
-}
-
 static cte_status read_target(const struct reading *reading, const yaml_node_t *node)
 {
     cte_config *config = reading->load->config;
@@ -245,10 +170,10 @@ static cte_status read_target(const struct reading *reading, const yaml_node_t *
                                 CTE__CONFIG_TARGETS_MAX);
     struct cte__config_target *target = &config->targets[config->target_count];
     target->score = -1.0f;
-    target->origin = target->capacity_origin = (struct cte__config_origin){.line = where.line};
+    target->origin = (struct cte__config_origin){.line = where.line};
     cte_status status = read_section(reading, "storage", node, target);
     if (status == CTE_OK)
-        status = check_target(reading, &where, target);
+        status = cte__config_check_target(reading->load, &where, target);
     if (status == CTE_OK)
         config->target_count++;
     return status;

@@ -44,6 +44,15 @@ static int print_score(FILE *stream, float score)
     return fprintf(stream, "%s", text);
 }
 
+/* Unquoted: as in an environment variable. */
+static int print_plain_globs(FILE *stream, const struct cte__config_globs *globs)
+{
+    int width = 0;
+    for (uint32_t i = 0; i < globs->count; i++)
+        width += fprintf(stream, "%s%s", i ? ":" : "", globs->pattern[i]);
+    return width;
+}
+
 static int print_globs(FILE *stream, const struct cte__config_globs *globs)
 {
     int width = fprintf(stream, "[");
@@ -62,14 +71,14 @@ static int print_choice(FILE *stream, const struct cte__config_key *key, int val
     return 0;
 }
 
-/* Prints a field's value, returns its width. */
-static int print_value(FILE *stream, const struct cte__config_key *key, const void *field)
+int cte__config_print_value(FILE *stream, const struct cte__config_key *key, const void *field,
+                            bool quoted)
 {
     int number;
     switch (key->type) {
     case CTE__CONFIG_TEXT:
     case CTE__CONFIG_CHOICE_TEXT:
-        return print_quoted(stream, field);
+        return quoted ? print_quoted(stream, field) : fprintf(stream, "%s", (const char *)field);
     case CTE__CONFIG_BOOL:
         return fprintf(stream, "%s", *(const bool *)field ? "true" : "false");
     case CTE__CONFIG_BYTES:
@@ -84,7 +93,7 @@ static int print_value(FILE *stream, const struct cte__config_key *key, const vo
     case CTE__CONFIG_CHOICE_BOOL:
         return print_choice(stream, key, *(const bool *)field);
     case CTE__CONFIG_GLOBS:
-        return print_globs(stream, field);
+        return quoted ? print_globs(stream, field) : print_plain_globs(stream, field);
     }
     return 0;
 }
@@ -95,6 +104,8 @@ static void print_origin(FILE *stream, const cte_config *config,
     fprintf(stream, "%*s# ", column < ORIGIN_COLUMN ? ORIGIN_COLUMN - column : 1, "");
     if (origin->variable)
         fprintf(stream, "environment variable %s\n", origin->variable);
+    else if (origin->program)
+        fprintf(stream, "set by the program\n");
     else if (origin->line == 0)
         fprintf(stream, "default\n");
     else {
@@ -110,12 +121,12 @@ static void print_line(FILE *stream, const cte_config *config, int indent, const
                        const struct cte__config_origin *origin)
 {
     int column = fprintf(stream, "%*s%s%s: ", indent, "", bullet, key->name);
-    column += print_value(stream, key, (const char *)base + key->offset);
+    column += cte__config_print_value(stream, key, (const char *)base + key->offset, true);
     print_origin(stream, config, origin, column);
 }
 
-/* Keys of a target that may be left out, and are. */
-static bool is_absent(const struct cte__config_key *key, const struct cte__config_target *target)
+bool cte__config_is_absent(const struct cte__config_key *key,
+                           const struct cte__config_target *target)
 {
     const void *field = (const char *)target + key->offset;
     return (key->type == CTE__CONFIG_SCORE && *(const float *)field < 0.0f) ||
@@ -129,10 +140,10 @@ static void print_target(FILE *stream, const cte_config *config,
     const char *bullet = "- ";
     for (size_t i = 0; i < cte__config_key_count; i++) {
         const struct cte__config_key *key = &cte__config_keys[i];
-        if (strcmp(key->section, "storage") != 0 || is_absent(key, target))
+        if (strcmp(key->section, "storage") != 0 || cte__config_is_absent(key, target))
             continue;
         print_line(stream, config, INDENT, bullet, key, target,
-                   key->type == CTE__CONFIG_BYTES ? &target->capacity_origin : &target->origin);
+                   &target->key_origin[cte__config_target_key(key)]);
         bullet = "  ";
     }
 }

@@ -45,6 +45,11 @@ cte_status cte__config_fail(struct cte__config_load *load, const struct cte__con
     return CTE_ERR_CONFIG;
 }
 
+static struct cte__config_origin origin_of(const struct cte__config_where *where)
+{
+    return (struct cte__config_origin){where->variable, where->line, where->program};
+}
+
 void cte__config_note_origin(cte_config *config, const struct cte__config_key *key,
                              const struct cte__config_where *where)
 {
@@ -52,7 +57,7 @@ void cte__config_note_origin(cte_config *config, const struct cte__config_key *k
     for (size_t i = 0; i < cte__config_key_count; i++) {
         const struct cte__config_key *row = &cte__config_keys[i];
         if (strcmp(row->section, "storage") != 0 && row->offset == key->offset)
-            config->origin[i] = (struct cte__config_origin){where->variable, where->line};
+            config->origin[i] = origin_of(where);
     }
 }
 
@@ -297,9 +302,14 @@ cte_status cte__config_set(struct cte__config_load *load, const struct cte__conf
                            const struct cte__config_key *key, void *base, const char *text)
 {
     cte_status status = set_field(load, where, key, (char *)base + key->offset, text);
-    if (status == CTE_OK && base == load->config)
+    if (status != CTE_OK)
+        return status;
+    if (base == load->config)
         cte__config_note_origin(load->config, key, where);
-    return status;
+    else
+        ((struct cte__config_target *)base)->key_origin[cte__config_target_key(key)] =
+            origin_of(where);
+    return CTE_OK;
 }
 
 void cte__config_clear_globs(struct cte__config_globs *globs)
@@ -332,4 +342,16 @@ cte_status cte__config_add_glob(struct cte__config_load *load,
         return -ENOMEM;
     globs->pattern[globs->count++] = copy;
     return CTE_OK;
+}
+
+cte_status cte__config_fail_unknown(struct cte__config_load *load,
+                                    const struct cte__config_where *where, const char *section,
+                                    const char *name)
+{
+    struct cte__config_guess guess = {.word = name};
+    cte__config_consider_keys(&guess, section);
+    return cte__config_fail(load, where, "unknown key " QUOTED "%s%s; %s%s%s", name,
+                            section[0] ? " in " : "", section,
+                            guess.best[0] ? "did you mean '" : "remove it or correct its name",
+                            guess.best, guess.best[0] ? "'?" : "");
 }

@@ -10,12 +10,17 @@
  * the environment variable) in the error text.  CTE_ERR_NO_TARGET: the configuration names no target
  * and the node has no room for the default ones.
  *
- * Thread rule: a config is immutable once made; sharing it between threads is fine.
+ * Programs can also make a configuration, or change one they loaded, key by key: cte_config_new(),
+ * cte_config_set(), cte_config_add_target(), with the same checks and words.  What they set goes
+ * above all sources.  A client takes a copy when it is opened; changes after that do not reach it.
+ *
+ * Thread rule: sharing a config between threads is fine while nobody changes it.
  */
 #ifndef CTE_CONFIG_H
 #define CTE_CONFIG_H
 
 #include <stddef.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include <cte/client.h>
@@ -38,6 +43,51 @@ cte_status cte_config_load(const char *path, cte_config **out, char *error, size
 /** As cte_config_load(), from YAML text in memory; `name` stands for the source in errors. */
 cte_status cte_config_parse(const char *text, const char *name, cte_config **out, char *error,
                             size_t error_bytes);
+
+/* ---- by the program ------------------------------------------------------------------------- */
+
+/**
+ * A configuration of the built-in defaults and the CTE_* variables, for the program to change; no
+ * file is read.  On a node without room for the default targets it has none: add some.
+ * @param out  receives the config; free with cte_config_free()
+ */
+cte_status cte_config_new(cte_config **out, char *error, size_t error_bytes);
+
+/**
+ * Sets one key.
+ * @param key    as docs/CONFIGURATION.md names it: "log_level", "file.drain",
+ *               "queues.stats.lane_count"; keys of targets with their number: "storage[0].score"
+ * @param value  as in YAML without quotes: "async", "8GB", "0.5"; lists of patterns replace the old
+ *               one and are separated by colons: "/scratch/\*:*.h5"
+ * @param error  receives "key: what is wrong and what to do", else ""; may be NULL
+ * @return CTE_ERR_CONFIG: unknown key or bad value, which changes nothing; -EINVAL for a NULL
+ */
+cte_status cte_config_set(cte_config *config, const char *key, const char *value, char *error,
+                          size_t error_bytes);
+
+/**
+ * Adds a storage target behind those there are.  The first one replaces the default targets.
+ * @param bdev_type       "ram", "file", …
+ * @param path            as `storage.path`; NULL: none
+ * @param capacity_limit  as `storage.capacity_limit`, "8GB"
+ * @param error           as in cte_config_set()
+ * @return CTE_ERR_CONFIG: it cannot be so, nothing changed.  Further keys are set by its number,
+ *         cte_config_target_count() - 1.
+ */
+cte_status cte_config_add_target(cte_config *config, const char *bdev_type, const char *path,
+                                 const char *capacity_limit, char *error, size_t error_bytes);
+
+/** The number of storage targets; 0 for NULL. */
+uint32_t cte_config_target_count(const cte_config *config);
+
+/**
+ * The effective value of a key, as cte_config_set() takes it.
+ * @param text  receives it; "" if a target leaves it out
+ * @return CTE_ERR_NOT_FOUND: no such key or target; -ENOBUFS: `text` is too small, it is "" then
+ */
+cte_status cte_config_get(const cte_config *config, const char *key, char *text, size_t text_bytes);
+
+/* ---- all of it ------------------------------------------------------------------------------ */
 
 /** Prints the effective values as YAML, each with a comment saying where it came from. */
 cte_status cte_config_show(const cte_config *config, FILE *stream);
