@@ -98,11 +98,11 @@ typedef struct cte_telemetry_entry {
  * @param capacity      room in `entries`, at least 1; if `count` comes back as large, ask again
  * @param count         receives how many there are
  * @param dropped       receives how many were lost: overwritten before they were read, cut short by
- *                      the death of their process, or not recorded for lack of memory.  Each is
- *                      counted once, by the call that passes its place in the order, if this
- *                      client returned `logical_time` from one of its last few calls, or if that is 0.
- *                      Else it is an upper bound: the client cannot know what lay in between.
- *                      May be NULL.
+ *                      the death of their process, or not recorded for lack of memory.  With 0, of all
+ *                      that ever were; with a time that this client returned in one of its last few
+ *                      calls, since that call, each counted once, by the call that passes its place in
+ *                      the order.  With any other time it is an upper bound: nobody knows what lay in
+ *                      between.  May be NULL.
  * @return -EINVAL for a NULL pointer or no capacity, -ENOMEM
  */
 cte_status cte_telemetry_poll(cte_client *client, uint64_t logical_time,
