@@ -155,7 +155,7 @@ void cte_tag_close(cte_tag *tag)
 
 cte_tag_id cte_tag_get_id(const cte_tag *tag)
 {
-    return (cte_tag_id){(uint32_t)(tag->tag.id >> 32), (uint32_t)tag->tag.id};
+    return cte__user_tag_id(&tag->tag);
 }
 
 cte_status cte_tag_size(cte_tag *tag, uint64_t *size_bytes)
@@ -203,6 +203,12 @@ cte_status cte_tag_delete(cte_client *client, const char *name)
     return status == CTE_OK ? finish_delete(store, name, &tag) : status;
 }
 
+cte_status cte__user_tag_names(struct cte__store *store, struct cte__name_list *list)
+{
+    struct listing listing = {.store = store, .list = list};
+    return cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_tag, &listing);
+}
+
 cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *context)
 {
     struct cte__name_list list = {0};
@@ -212,8 +218,7 @@ cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *con
     cte_status status = cte__client_store(client, &store);
     if (status != CTE_OK)
         return status;
-    struct listing listing = {.store = store, .list = &list};
-    status = cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_tag, &listing);
+    status = cte__user_tag_names(store, &list);
     if (status == CTE_OK)
         status = visit_names(&list, visit, context);
     free(list.text);

@@ -27,12 +27,23 @@ struct cte__name_list {
 
 cte_status cte__name_list_add(struct cte__name_list *list, const char *name, uint32_t name_bytes);
 
+static inline cte_tag_id cte__user_tag_id(const struct cte__user_tag *tag)
+{
+    return (cte_tag_id){(uint32_t)(tag->id >> 32), (uint32_t)tag->id};
+}
+
 /* The key of a blob of an opened tag; `name` must stay where it is while the key is used. */
 struct cte__blob_key cte__user_blob_key(const struct cte__user_tag *tag, const char *name);
+
+/* The same of a handle, after a check of both. */
+cte_status cte__user_key(const cte_tag *tag, const char *name, struct cte__blob_key *key);
 
 /* Finds, makes or (BURY) shuts a tag; one that somebody died deleting is deleted before. */
 cte_status cte__user_tag_open(struct cte__store *store, const char *name,
                               enum cte__user_tag_find how, struct cte__user_tag *tag);
+
+/* Names of the tags of a store, without those that are being deleted. */
+cte_status cte__user_tag_names(struct cte__store *store, struct cte__name_list *list);
 
 /* Names of the blobs that a tag has; CTE_ERR_NOT_FOUND if the tag is gone. */
 cte_status cte__user_tag_blobs(struct cte__store *store, const struct cte__user_tag *tag,

@@ -6,7 +6,7 @@
 #include "blob/change.h"
 #include "blob/tag.h"
 
-static cte_status blob_key(const cte_tag *tag, const char *name, struct cte__blob_key *key)
+cte_status cte__user_key(const cte_tag *tag, const char *name, struct cte__blob_key *key)
 {
     cte_status status = tag ? cte__name_check(name) : -EINVAL;
     if (status == CTE_OK)
@@ -47,7 +47,7 @@ cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const v
                         size_t size, float score, uint32_t flags)
 {
     struct cte__blob_key key;
-    cte_status status = blob_key(tag, name, &key);
+    cte_status status = cte__user_key(tag, name, &key);
     if (status == CTE_OK)
         status = check_put(offset, data, size, score, flags);
     if (status != CTE_OK)
@@ -76,7 +76,7 @@ cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *b
     uint64_t limit = size > UINT64_MAX - offset ? UINT64_MAX : offset + size, end = 0;
     if (bytes_read)
         *bytes_read = 0;
-    cte_status status = blob_key(tag, name, &key);
+    cte_status status = cte__user_key(tag, name, &key);
     if (status == CTE_OK && size > 0 && !buffer)
         status = -EINVAL;
     if (status == CTE_OK)
@@ -102,57 +102,9 @@ cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *b
 cte_status cte_blob_delete(cte_tag *tag, const char *name)
 {
     struct cte__blob_key key;
-    cte_status status = blob_key(tag, name, &key);
+    cte_status status = cte__user_key(tag, name, &key);
     if (status != CTE_OK)
         return status;
     cte__store_sweep_if_wanted(tag->store);
     return cte__blob_remove(tag->store, &key);
-}
-
-cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_key *key,
-                               cte_blob_info *info)
-{
-    uint64_t hash = cte__name_hash(key->tag_id, key->name, key->name_bytes);
-    cte_status status = CTE_ERR_NOT_FOUND;
-    struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit unit = cte__user_tag_lives(cte__tag_at(store, key->tag), key->tag_id)
-                         ? cte__index_find(store, shard, hash, key->tag, key->name, key->name_bytes)
-                         : 0;
-    if (unit != 0) {
-        const struct cte__entry *entry = cte__entry_at(store, unit);
-        *info = (cte_blob_info){
-            .size_bytes = cte__entry_size(store, entry),
-            .score = entry->score,
-            .modified_ns = entry->modified_ns,
-            .read_ns = entry->read_ns,
-        };
-        status = CTE_OK;
-    }
-    cte__shard_unlock(shard);
-    return status;
-}
-
-cte_status cte_blob_get_info(cte_tag *tag, const char *name, cte_blob_info *info)
-{
-    struct cte__blob_key key;
-    cte_status status = info ? blob_key(tag, name, &key) : -EINVAL;
-    return status == CTE_OK ? cte__user_blob_info(tag->store, &key, info) : status;
-}
-
-cte_status cte_blob_size(cte_tag *tag, const char *name, uint64_t *size_bytes)
-{
-    cte_blob_info info;
-    cte_status status = size_bytes ? cte_blob_get_info(tag, name, &info) : -EINVAL;
-    if (status == CTE_OK)
-        *size_bytes = info.size_bytes;
-    return status;
-}
-
-cte_status cte_blob_score(cte_tag *tag, const char *name, float *score)
-{
-    cte_blob_info info;
-    cte_status status = score ? cte_blob_get_info(tag, name, &info) : -EINVAL;
-    if (status == CTE_OK)
-        *score = info.score;
-    return status;
 }

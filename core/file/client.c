@@ -81,52 +81,27 @@ cte_status cte_client_close(cte_client *client)
     return client ? cte__client_release(client) : CTE_OK;
 }
 
-/* ---- the process-wide client ---------------------------------------------------------------- */
-
-static struct {
-    pthread_mutex_t lock;
-    cte_client *client;
-    cte_status failure; /* of the first try: kept, so that it is said once */
-} process = {.lock = PTHREAD_MUTEX_INITIALIZER};
-
-static void close_at_exit(void)
-{
-    /* The status was logged; at exit nobody is left to take it. */
-    cte_status status = cte_client_default_close();
-    (void)status;
-}
-
-cte_status cte_client_default(cte_client **out)
-{
-    static bool at_exit;
-    pthread_mutex_lock(&process.lock);
-    if (!process.client && process.failure == CTE_OK) {
-        process.failure = cte_client_open(NULL, &process.client);
-        if (!at_exit && atexit(close_at_exit) == 0)
-            at_exit = true;
-    }
-    cte_status status = process.failure;
-    *out = process.client;
-    pthread_mutex_unlock(&process.lock);
-    return status;
-}
-
-cte_status cte_client_default_close(void)
-{
-    pthread_mutex_lock(&process.lock);
-    cte_client *client = process.client;
-    process.client = NULL;
-    process.failure = CTE_OK;
-    pthread_mutex_unlock(&process.lock);
-    return cte_client_close(client);
-}
-
 cte_status cte__client_store(cte_client *client, struct cte__store **store)
 {
     cte_status status = client ? CTE_OK : cte_client_default(&client);
     if (status == CTE_OK)
         *store = client->store;
     return status;
+}
+
+cte_status cte_client_flush(cte_client *client, cte_persistence level, uint64_t *volatile_bytes)
+{
+    struct cte__store *store;
+    uint64_t remaining = 0;
+    cte_status status = level == CTE_PERSIST_PROCESS || level == CTE_PERSIST_NODE
+                            ? cte__client_store(client, &store)
+                            : -EINVAL;
+    /* The store lives in files of the kernel, not in a process: nothing to do for PROCESS. */
+    if (status == CTE_OK && level == CTE_PERSIST_NODE)
+        status = cte__store_sync(store, &remaining);
+    if (volatile_bytes)
+        *volatile_bytes = remaining;
+    return status == CTE_OK && !volatile_bytes && remaining > 0 ? -ENOTSUP : status;
 }
 
 static int compare_scores(const void *a, const void *b)

@@ -141,6 +141,10 @@ struct cte__target_totals {
 };
 struct cte__target_totals cte__target_totals(const struct cte__target_record *record);
 
+/* Syncs the targets that outlive the node.  *volatile_bytes: what a reboot would lose all the same;
+ * the first error is returned, the other targets are synced. */
+cte_status cte__store_sync(struct cte__store *store, uint64_t *volatile_bytes);
+
 /* ---- recovery ------------------------------------------------------------------------------- */
 
 /* Takes back what dead processes left half done, and frees their slots (sweep.c). */

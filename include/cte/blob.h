@@ -108,17 +108,91 @@ cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *b
 /** Deletes a blob; its space is free when this returns. */
 cte_status cte_blob_delete(cte_tag *tag, const char *name);
 
-/** What is known of a blob. */
+/* ---- what is known of a blob ---------------------------------------------------------------- */
+
 typedef struct cte_blob_info {
     uint64_t size_bytes;
     float score;
-    uint64_t modified_ns; /**< last put: nanoseconds after 1970, UTC */
+    uint64_t modified_ns; /**< last change of its bytes: nanoseconds after 1970, UTC */
     uint64_t read_ns;     /**< last get; 0: never */
 } cte_blob_info;
 
 cte_status cte_blob_get_info(cte_tag *tag, const char *name, cte_blob_info *info);
 cte_status cte_blob_size(cte_tag *tag, const char *name, uint64_t *size_bytes);
 cte_status cte_blob_score(cte_tag *tag, const char *name, float *score);
+
+/** Consecutive bytes of a blob at consecutive bytes of a target. */
+typedef struct cte_blob_block {
+    char target[256];       /**< as cte_target_info.name; "": a small blob in the store's own memory */
+    uint64_t target_offset; /**< bytes from the target's start; 0 in the store's own memory */
+    uint64_t blob_offset;   /**< bytes from the blob's start */
+    uint64_t size_bytes;
+} cte_blob_block;
+
+/**
+ * Lists where a blob's bytes lie, ascending by blob_offset; gaps are zeros that take no space.
+ * As of the time of the call: any later put or reorganize may move them.
+ * @param blocks    array of `capacity` elements, may be NULL if capacity is 0
+ * @param count     receives the number of blocks, also if it is above `capacity`
+ */
+cte_status cte_blob_blocks(cte_tag *tag, const char *name, cte_blob_block *blocks,
+                           uint32_t capacity, uint32_t *count);
+
+enum { CTE_BLOB_TARGETS_MAX = 16 };
+
+/** Where a blob lies after cte_blob_reorganize(). */
+typedef struct cte_blob_report {
+    uint64_t size_bytes;
+    uint64_t bytes_moved; /**< copied to another target by this call; whole pages of 4096 */
+    float score;
+    uint32_t target_count; /**< targets that really hold the blob; 0: it is empty, or so small that
+                                the store's own memory holds it */
+    struct {
+        char name[256];      /**< as cte_target_info.name */
+        uint64_t bytes_used; /**< whole pages of 4096 */
+    } targets[CTE_BLOB_TARGETS_MAX];
+} cte_blob_report;
+
+/**
+ * Gives a blob a score, and moves it where the placement engine puts such a blob now.  Nothing
+ * moves if it lies there already.  Readers and writers go on meanwhile.  A target that has no room
+ * is passed over as in a put: the report tells where the blob really lies.
+ * @param new_score  0 … 1
+ * @param report     may be NULL
+ * @return CTE_ERR_CHECKSUM: stored bytes are damaged; -ENOSPC: others took the room meanwhile.
+ *         Score and place are as before on every error
+ */
+cte_status cte_blob_reorganize(cte_tag *tag, const char *name, float new_score,
+                               cte_blob_report *report);
+
+/* ---- queries -------------------------------------------------------------------------------- */
+
+/** Whose tags are meant.  As long as the nodes of a job do not share their names, both mean those
+ *  of this node. */
+typedef enum cte_query_scope { CTE_QUERY_LOCAL, CTE_QUERY_GLOBAL } cte_query_scope;
+
+/** Called for each match with no lock held; see cte_name_visitor. */
+typedef cte_status (*cte_tag_visitor)(void *context, const char *tag, cte_tag_id id);
+typedef cte_status (*cte_blob_visitor)(void *context, const char *tag, const char *blob);
+
+/**
+ * Visits the tags whose name matches, in no order, as of the time of the call.
+ * @param client  NULL: cte_client_default()
+ * @param regex   POSIX extended regular expression, found anywhere in the name: ^ and $ anchor it;
+ *                one that is not valid is -EINVAL and logged with the reason
+ * @param max     stop after so many; 0: no limit
+ */
+cte_status cte_tag_query(cte_client *client, const char *regex, cte_query_scope scope, uint64_t max,
+                         cte_tag_visitor visit, void *context);
+
+/** Visits the blobs whose name matches in the tags whose name matches, as cte_tag_query(). */
+cte_status cte_blob_query(cte_client *client, const char *tag_regex, const char *blob_regex,
+                          cte_query_scope scope, uint64_t max, cte_blob_visitor visit,
+                          void *context);
+
+/** Visits the blobs of one tag whose name matches, as cte_tag_query(). */
+cte_status cte_tag_list_matching(cte_tag *tag, const char *regex, uint64_t max,
+                                 cte_name_visitor visit, void *context);
 
 #ifdef __cplusplus
 }

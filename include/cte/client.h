@@ -38,8 +38,27 @@ cte_status cte_client_open(const cte_config *config, cte_client **out);
  */
 cte_status cte_client_default(cte_client **out);
 
-/** Closes the process-wide client if it is open (adapters do so at MPI_Finalize). */
+/**
+ * Closes the process-wide client if it is open (adapters do so at MPI_Finalize).  While cte_init()
+ * holds it, it stays open: cte_finalize() closes it.
+ */
 cte_status cte_client_default_close(void);
+
+/**
+ * Opens the process-wide client with a configuration of the program's choice.  Calls are counted;
+ * each needs its cte_finalize().  After the last one this may be called anew.
+ * @param config_path  YAML file; NULL or "": as cte_config_load(NULL), i.e. CTE_CONFIG,
+ *                     WRP_RUNTIME_CONF or the defaults
+ * @return -EBUSY: the process-wide client is open already with another configuration file.
+ *         A failure is logged, and not remembered: another file may be tried.
+ */
+cte_status cte_init(const char *config_path);
+
+/**
+ * Takes back one cte_init(); the last one closes the process-wide client, with what
+ * cte_client_close() says.  Tags and buffers of it are closed before.  -EINVAL without cte_init().
+ */
+cte_status cte_finalize(void);
 
 /**
  * Detaches; if files are open, when the last of them is closed.  NULL is fine.  Dirty data of files stays in the store; its loss is never silent: the
@@ -67,6 +86,21 @@ typedef struct cte_target_info {
  */
 cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32_t capacity,
                               uint32_t *count);
+
+/** What stored data shall survive. */
+typedef enum cte_persistence {
+    CTE_PERSIST_PROCESS, /**< the death of any process: true of all data as soon as a call returned */
+    CTE_PERSIST_NODE     /**< reboot and power loss of the node */
+} cte_persistence;
+
+/**
+ * Makes everything that was put before this call survive what `level` says, as far as the targets
+ * can: written data of targets on disks is synced there.
+ * @param volatile_bytes  receives the bytes that do not reach the level: those in memory, and all
+ *                        whose metadata is in memory only.  NULL: that there are any is -ENOTSUP
+ * @return the first error of a target; the others are synced all the same
+ */
+cte_status cte_client_flush(cte_client *client, cte_persistence level, uint64_t *volatile_bytes);
 
 #ifdef __cplusplus
 }
