@@ -80,7 +80,6 @@ static void format_target(struct cte__store *store, const struct cte__config_tar
                           uint32_t index, uint32_t *arena_next)
 {
     struct cte__target_record *record = &store->header->targets[index];
-    const struct cte__target_ops *ops = cte__target_ops_find(config->kind);
     if (strcmp(config->kind, "ram") == 0)
         snprintf(record->path, sizeof record->path, "%.*s/ram.%u", PATH_MAX - 16, store->directory,
                  index);
@@ -91,8 +90,8 @@ static void format_target(struct cte__store *store, const struct cte__config_tar
     record->arena_bytes = arena_bytes_for(config->capacity_bytes);
     record->arena_count = arena_count_for(config->capacity_bytes);
     record->capacity_bytes = record->arena_count * record->arena_bytes;
-    record->bytes_per_s = ops->nominal_bytes_per_s;
-    record->score = config->score >= 0 ? config->score : ops->nominal_score;
+    record->manual_score = config->score >= 0;
+    record->score = config->score;
     record->arena_first = *arena_next;
     *arena_next += record->arena_count;
 }
@@ -116,8 +115,10 @@ static cte_status format_targets(struct cte__store *store, const cte_config *con
         format_target(store, target, header->target_count, &arena_next);
         struct cte__target_record *record = &header->targets[header->target_count];
         struct cte__target_spec spec = cte__store_target_spec(store, record);
-        cte_status made = cte__target_ops_find(record->kind)->create(&spec);
+        const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
+        cte_status made = ops->create(&spec);
         if (made == CTE_OK) {
+            cte__target_measure(record, ops, &spec);
             header->target_count++;
             status = CTE_OK;
             continue;
@@ -194,6 +195,7 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
     cte_status status = format_targets(store, config);
     if (status != CTE_OK)
         return status;
+    cte__targets_score(store);
     format_arenas(store, &sizes);
     status = cte__store_views(store);
     if (status == CTE_OK)

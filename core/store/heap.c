@@ -226,12 +226,15 @@ static void give_back(struct cte__store *store, struct claim *claim)
 uint32_t cte__placement_targets(const struct cte__store *store, uint32_t skip,
                                 struct cte_placement_target *targets)
 {
+    const struct cte__target_record *records = store->header->targets;
     uint32_t count = store->header->target_count;
     for (uint32_t i = 0; i < count; i++)
         targets[i] = (struct cte_placement_target){
             .free_bytes = skip & 1u << i ? 0 : cte__target_free_bytes(store, i),
-            .bytes_per_s = store->header->targets[i].bytes_per_s,
-            .score = store->header->targets[i].score,
+            .bytes_per_s =
+                atomic_load_explicit(&records[i].placement_bytes_per_s, memory_order_relaxed),
+            .latency_ns = records[i].latency_ns,
+            .score = atomic_load_explicit(&records[i].score, memory_order_relaxed),
         };
     return count;
 }

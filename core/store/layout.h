@@ -89,9 +89,13 @@ struct cte__target_record {
     char kind[16];
     uint64_t capacity_bytes;
     uint64_t arena_bytes;
-    uint64_t bytes_per_s;
-    float score;
-    uint32_t arena_first; /* into the table of page arenas */
+    uint64_t bytes_per_s; /* measured, or nominal */
+    uint64_t latency_ns;
+    uint32_t measured;
+    uint32_t manual_score; /* 1: the score was given, and is never computed */
+    _Atomic float score;
+    _Atomic uint64_t placement_bytes_per_s; /* what engines are told: score.h */
+    uint32_t arena_first;                   /* into the table of page arenas */
     uint32_t arena_count;
     uint32_t engine; /* enum cte__target_engine */
     struct cte__target_counters counters[CTE__COUNTER_STRIPES];

@@ -20,6 +20,11 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
 struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
                                                const struct cte__target_record *record);
 
+/* Finds out how fast a new target is; then its place among the others of the store (speed.c). */
+void cte__target_measure(struct cte__target_record *record, const struct cte__target_ops *ops,
+                         const struct cte__target_spec *spec);
+void cte__targets_score(struct cte__store *store);
+
 /* Segment size for a configuration, and the page arenas its targets need. */
 uint64_t cte__store_segment_bytes(const cte_config *config);
 

@@ -83,8 +83,9 @@ static void file_close(void *opaque)
 const struct cte__target_ops cte__target_file = {
     .kind = "file",
     .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE,
-    .nominal_score = 0.5f,
+    .kind_rank = 0.5f,
     .nominal_bytes_per_s = 1000000000,
+    .nominal_latency_ns = 100000,
     .create = file_create,
     .open = file_open,
     .io = file_io,

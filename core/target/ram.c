@@ -537,8 +537,9 @@ static cte_status ram_sync(void *opaque)
 const struct cte__target_ops cte__target_ram = {
     .kind = "ram",
     .capabilities = CTE__TARGET_SURVIVES_PROCESS,
-    .nominal_score = 1.0f,
+    .kind_rank = 1.0f,
     .nominal_bytes_per_s = 8000000000,
+    .nominal_latency_ns = 1000,
     .create = ram_create,
     .open = ram_open,
     .io = ram_io,

@@ -50,8 +50,10 @@ struct cte__target_io {
 struct cte__target_ops {
     const char *kind;      /* bdev_type in the configuration */
     uint32_t capabilities; /* enum cte__target_capability bits */
-    float nominal_score;   /* score of an unscored target of this kind: ram above file */
-    uint64_t nominal_bytes_per_s;
+    float kind_rank;       /* among the kinds: a target of a higher one is placed above the others,
+                            * however fast they are */
+    uint64_t nominal_bytes_per_s; /* where measuring fails (measure.h) */
+    uint64_t nominal_latency_ns;
 
     /* Makes the backing for a new store, by one process while no other uses the target.  All bytes
      * read as zeros afterwards.  Replaces leftovers of the same store.  Refuses what another user
