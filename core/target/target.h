@@ -8,6 +8,7 @@
 #define CTE_CORE_TARGET_TARGET_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/uio.h>
 
@@ -69,8 +70,15 @@ struct cte__target_ops {
     /* Moves bytes; blocks; thread-safe.  All or an error: short transfers are continued inside,
      * EINTR retried.  -ENOSPC when the medium is full although the target is not; -EINVAL if the
      * transfer is not as struct cte__target_io says, nothing is moved then.  Never raises a signal,
-     * unless the program lowers its file size limit after open. */
+     * unless the program lowers its file size limit after open, or somebody cuts the backing. */
     cte_status (*io)(void *state, const struct cte__target_io *io);
+
+    /* The address at which bytes of one arena stand in this process, until close; NULL if these
+     * bytes cannot be had so (no memory, no address space): then io is the way.  Without `write`
+     * they are only to be read.  With it they may be written in place, never written before or
+     * not; what io and views write is seen by either at once, in all processes.  Touching the bytes
+     * never raises a signal.  Thread-safe.  Use cte__target_view(); NULL: the backend has none. */
+    void *(*view)(void *state, bool write, uint64_t offset, uint64_t bytes);
 
     /* Makes everything written so far survive what the capabilities promise. */
     cte_status (*sync)(void *state);
@@ -82,6 +90,13 @@ struct cte__target_ops {
      * but does not notice that somebody has it open. */
     cte_status (*destroy)(const struct cte__target_spec *spec);
 };
+
+/* A backend's view, NULL if it has none. */
+static inline void *cte__target_view(const struct cte__target_ops *ops, void *state, bool write,
+                                     uint64_t offset, uint64_t bytes)
+{
+    return ops->view ? ops->view(state, write, offset, bytes) : NULL;
+}
 
 /* Backend by kind, NULL if unknown; and all of them, NULL-terminated. */
 const struct cte__target_ops *cte__target_ops_find(const char *kind);

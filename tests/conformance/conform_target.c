@@ -15,6 +15,7 @@ enum { TESTS_MAX = 64, NAME_BYTES = 128, SUITE_SECONDS = 280 };
 static const struct target_test *const suites[] = {
     target_contents_tests,
     target_faults_tests,
+    target_mapped_tests,
     target_refusals_tests,
 };
 

@@ -8,6 +8,7 @@
 #include <stdatomic.h>
 #include <stddef.h>
 #include <sys/file.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/statvfs.h>
@@ -19,6 +20,8 @@ static atomic_bool fired;
 static atomic_int disturb_period;
 static atomic_int transfers;
 static atomic_int disturbed;
+static atomic_int advice_error;
+static atomic_int advice_refused;
 
 void faults_fail_nth(int n, int error)
 {
@@ -71,7 +74,9 @@ bool faults_strike(void)
     X(fallocate, (int fd, int mode, off_t offset, off_t bytes), (fd, mode, offset, bytes))         \
     X(fsync, (int fd), (fd))                                                                       \
     X(fdatasync, (int fd), (fd))                                                                   \
-    X(flock, (int fd, int operation), (fd, operation))
+    X(flock, (int fd, int operation), (fd, operation))                                             \
+    X(mprotect, (void *at, size_t bytes, int protection), (at, bytes, protection))                 \
+    X(munlock, (const void *at, size_t bytes), (at, bytes))
 
 #define DEFINE_WRAPPER(name, parameters, arguments)                                                \
     int __real_##name parameters;                                                                  \
@@ -124,6 +129,31 @@ int __wrap_fcntl(int fd, int command, ...)
     int argument = command == F_GETFD || command == F_GETFL ? 0 : va_arg(args, int);
     va_end(args);
     return faults_strike() ? -1 : __real_fcntl(fd, command, argument);
+}
+
+int __real_madvise(void *at, size_t bytes, int advice);
+int __wrap_madvise(void *at, size_t bytes, int advice);
+
+void faults_refuse_advice(int error)
+{
+    advice_refused = 0;
+    advice_error = error;
+}
+
+int faults_advice_refused(void)
+{
+    return advice_refused;
+}
+
+int __wrap_madvise(void *at, size_t bytes, int advice)
+{
+    if (faults_strike())
+        return -1;
+    if (advice_error == 0)
+        return __real_madvise(at, bytes, advice);
+    advice_refused++;
+    errno = advice_error;
+    return -1;
 }
 
 enum disturbance faults_next_disturbance(void)

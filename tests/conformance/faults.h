@@ -27,4 +27,10 @@ enum disturbance { LET_PASS, INTERRUPT, CUT };
 bool faults_strike(void);
 enum disturbance faults_next_disturbance(void);
 
+/* Lets every madvise fail with `error`; 0: none. */
+void faults_refuse_advice(int error);
+
+/* Calls refused since. */
+int faults_advice_refused(void);
+
 #endif

@@ -48,6 +48,7 @@ struct target_test {
 /* Each file's tests, ended by a row without a name. */
 extern const struct target_test target_contents_tests[];
 extern const struct target_test target_faults_tests[];
+extern const struct target_test target_mapped_tests[];
 extern const struct target_test target_refusals_tests[];
 
 /* Directories under which the tests work, by whether the contents survive the node. */

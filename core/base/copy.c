@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+#include "base/copy.h"
+
+#include <stdatomic.h>
+#include <stdint.h>
+#include <string.h>
+#ifdef __SSE2__
+#include <emmintrin.h>
+#endif
+
+/* Readers of shared pages may meet a writer: they find out afterwards and throw away what they have
+ * (core/blob/get.c).  The thread sanitizer is told not to look at these copies. */
+#ifdef __SANITIZE_THREAD__
+void AnnotateIgnoreReadsBegin(const char *file, int line);
+void AnnotateIgnoreReadsEnd(const char *file, int line);
+void AnnotateIgnoreWritesBegin(const char *file, int line);
+void AnnotateIgnoreWritesEnd(const char *file, int line);
+
+static void races_begin(void)
+{
+    AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
+    AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
+}
+
+static void races_end(void)
+{
+    AnnotateIgnoreWritesEnd(__FILE__, __LINE__);
+    AnnotateIgnoreReadsEnd(__FILE__, __LINE__);
+}
+#else
+static inline void races_begin(void)
+{
+}
+
+static inline void races_end(void)
+{
+}
+#endif
+
+#ifdef __SSE2__
+/* Measured into a mapping of 256 MiB (EPYC, GB/s at 1 MiB pieces, memcpy then these): source in the
+ * caches 23 and 30, source in memory 17 and 20; 4 KiB pieces 17 and 11.  Where the destination is
+ * in the caches memcpy is faster (42 and 30), but a store that small is not what this is for. */
+enum { STREAM_BYTES_MIN = 256 << 10, LINE_BYTES = 64 };
+
+static void stream(char *to, const char *from, size_t bytes)
+{
+    size_t head = -(uintptr_t)to % LINE_BYTES;
+    memcpy(to, from, head);
+    to += head;
+    from += head;
+    bytes -= head;
+    for (; bytes >= LINE_BYTES; bytes -= LINE_BYTES, to += LINE_BYTES, from += LINE_BYTES) {
+        __m128i a = _mm_loadu_si128((const __m128i *)from);
+        __m128i b = _mm_loadu_si128((const __m128i *)from + 1);
+        __m128i c = _mm_loadu_si128((const __m128i *)from + 2);
+        __m128i d = _mm_loadu_si128((const __m128i *)from + 3);
+        _mm_stream_si128((__m128i *)to, a);
+        _mm_stream_si128((__m128i *)to + 1, b);
+        _mm_stream_si128((__m128i *)to + 2, c);
+        _mm_stream_si128((__m128i *)to + 3, d);
+    }
+    memcpy(to, from, bytes);
+    _mm_sfence(); /* else a release store would not order them */
+}
+#endif
+
+void cte__copy_out(void *shared, const void *from, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    races_begin();
+#ifdef __SSE2__
+    if (bytes >= STREAM_BYTES_MIN)
+        stream(shared, from, bytes);
+    else
+#endif
+        memcpy(shared, from, bytes);
+    races_end();
+}
+
+void cte__copy_in(void *to, const void *shared, size_t bytes)
+{
+    if (bytes == 0)
+        return;
+    races_begin();
+    memcpy(to, shared, bytes);
+    races_end();
+    atomic_thread_fence(memory_order_acquire);
+}
