@@ -16,6 +16,9 @@ struct cte_tag {
  * clients, defines it. */
 cte_status cte__client_store(cte_client *client, struct cte__store **store);
 
+/* NULL becomes the process-wide client; core/file defines it, too. */
+cte_status cte__client_resolve(cte_client **client);
+
 /* 1 to CTE_BLOB_NAME_MAX bytes. */
 cte_status cte__name_check(const char *name);
 

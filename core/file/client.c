@@ -10,6 +10,7 @@
 #include "file/outside.h"
 #include "file/kept.h"
 #include "file/tracked.h"
+#include "task/task.h"
 #include "telemetry/summary.h"
 
 enum { ERROR_BYTES = 1024 };
@@ -41,6 +42,14 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
         free(client);
         return status;
     }
+    status = cte__task_pool_new(client->config, &client->store->tasks);
+    if (status != CTE_OK) {
+        cte__store_detach(client->store);
+        cte_config_free(client->config);
+        pthread_mutex_destroy(&client->lock);
+        free(client);
+        return status;
+    }
     *out = client;
     return CTE_OK;
 }
@@ -59,6 +68,8 @@ cte_status cte__client_release(cte_client *client)
 {
     if (atomic_fetch_sub(&client->references, 1) > 1)
         return CTE_OK;
+    cte__task_pool_free(client->store->tasks);
+    client->store->tasks = NULL;
     /* A file that only the dead have open is nobody's but ours to drain. */
     if (!client->observer && cte__store_has_dead(client->store))
         cte__store_sweep(client->store);
@@ -78,12 +89,22 @@ cte_status cte__client_release(cte_client *client)
 
 cte_status cte_client_close(cte_client *client)
 {
-    return client ? cte__client_release(client) : CTE_OK;
+    if (!client)
+        return CTE_OK;
+    if (cte__task_in_task())
+        return -EDEADLK; /* it would wait for itself */
+    cte__task_pool_close(client->store->tasks);
+    return cte__client_release(client);
+}
+
+cte_status cte__client_resolve(cte_client **client)
+{
+    return *client ? CTE_OK : cte_client_default(client);
 }
 
 cte_status cte__client_store(cte_client *client, struct cte__store **store)
 {
-    cte_status status = client ? CTE_OK : cte_client_default(&client);
+    cte_status status = cte__client_resolve(&client);
     if (status == CTE_OK)
         *store = client->store;
     return status;

@@ -10,6 +10,7 @@
 #include <cte/config.h>
 
 #include "base/log.h"
+#include "task/task.h"
 
 enum { ERROR_BYTES = 1024 };
 
@@ -67,6 +68,8 @@ cte_status cte_client_default(cte_client **out)
 
 cte_status cte_client_default_close(void)
 {
+    if (cte__task_in_task())
+        return -EDEADLK; /* before the client is taken away */
     pthread_mutex_lock(&process.lock);
     cte_client *client = process.inits == 0 ? take_client() : NULL;
     pthread_mutex_unlock(&process.lock);
@@ -119,6 +122,8 @@ cte_status cte_init(const char *config_path)
 cte_status cte_finalize(void)
 {
     cte_client *client = NULL;
+    if (cte__task_in_task())
+        return -EDEADLK;
     pthread_mutex_lock(&process.lock);
     cte_status status = process.inits > 0 ? CTE_OK : -EINVAL;
     if (process.inits == 1)

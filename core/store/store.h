@@ -27,6 +27,8 @@ struct cte__target_handle {
     _Atomic uint32_t arena_hint; /* where this process found space last */
 };
 
+struct cte__task_pool;
+
 struct cte__store {
     char directory[PATH_MAX]; /* <store_directory>/cte-<uid>-<name> */
     int segment_fd;
@@ -40,6 +42,7 @@ struct cte__store {
     _Atomic uint64_t placement_state; /* of this process: see cte_placement_request.state */
     pthread_mutex_t slot_lock;
     _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
+    struct cte__task_pool *tasks; /* of the client that attached (core/task); NULL: none */
     bool checksum;         /* as the header says: one store, one answer */
 };
 
