@@ -6,7 +6,11 @@
 #include "blob/blob.h"
 #include "blob/change.h"
 
+enum verdict { KEEP, DROP, CLEAN, EACH_PAGE };
+
 struct edit {
+    /* What becomes of a span of whole pages; EACH_PAGE: ask for each. */
+    enum verdict (*span)(const struct edit *edit, const struct cte__span *span);
     /* What becomes of a page: its new run list, NULL for unchanged.  An empty list drops the page.
      */
     cte_status (*page)(struct edit *edit, const struct cte__span *page,
@@ -49,7 +53,32 @@ static cte_status apply_page(struct cte__change *change, struct edit *edit,
     return cte__change_restate(change, page, list);
 }
 
-/* Applies an edit to each page of a blob and publishes the result, if anything changed. */
+static cte_status apply_span(struct cte__change *change, struct edit *edit,
+                             const struct cte__span *span)
+{
+    struct cte__span cleaned = *span;
+    cte_status status = CTE_OK;
+    enum verdict verdict = span->state == CTE__PAGE_PARTIAL ? EACH_PAGE : edit->span(edit, span);
+    edit->changed = edit->changed || verdict == DROP || verdict == CLEAN;
+    switch (verdict) {
+    case KEEP:
+        return cte__change_keep(change, span);
+    case DROP:
+        return cte__change_drop(change, span);
+    case CLEAN:
+        cleaned.state = CTE__PAGE_CLEAN;
+        return cte__change_keep(change, &cleaned);
+    case EACH_PAGE:
+        break;
+    }
+    for (uint32_t n = 0; n < span->count && status == CTE_OK; n++) {
+        struct cte__span page = cte__span_part(span, n, 1);
+        status = apply_page(change, edit, &page);
+    }
+    return status;
+}
+
+/* Applies an edit to each span of a blob and publishes the result, if anything changed. */
 static cte_status apply(struct cte__store *store, const struct cte__blob_key *key,
                         struct edit *edit)
 {
@@ -62,11 +91,8 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     edit->store = store;
     edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
                          edit->snapshot->version == change.version;
-    for (size_t i = 0; i < change.old.count; i++)
-        for (uint32_t n = 0; n < change.old.spans[i].count && status == CTE_OK; n++) {
-            struct cte__span page = cte__span_part(&change.old.spans[i], n, 1);
-            status = apply_page(&change, edit, &page);
-        }
+    for (size_t i = 0; i < change.old.count && status == CTE_OK; i++)
+        status = apply_span(&change, edit, &change.old.spans[i]);
     if (status == CTE_OK && edit->changed) {
         removed = change.new.count == 0;
         if (removed)
@@ -79,6 +105,15 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     if (removed)
         cte__tag_reap(store, cte__tag_at(store, key->tag), false);
     return status;
+}
+
+static enum verdict trim_span(const struct edit *edit, const struct cte__span *span)
+{
+    uint64_t start = cte__pages_to_bytes(span->index);
+    uint64_t end = cte__pages_to_bytes(span->index + span->count);
+    if (end <= edit->start || start >= edit->end)
+        return KEEP;
+    return start >= edit->start && end <= edit->end ? DROP : EACH_PAGE;
 }
 
 static cte_status trim_page(struct edit *edit, const struct cte__span *page,
@@ -102,7 +137,7 @@ static cte_status trim_page(struct edit *edit, const struct cte__span *page,
 cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *key, uint64_t start,
                           uint64_t end)
 {
-    struct edit edit = {.page = trim_page, .start = start, .end = end};
+    struct edit edit = {.span = trim_span, .page = trim_page, .start = start, .end = end};
     return apply(store, key, &edit);
 }
 
@@ -128,6 +163,13 @@ static bool covers_page(const struct cte__run_list *list)
     return at == CTE__PAGE_BYTES;
 }
 
+static enum verdict clean_span(const struct edit *edit, const struct cte__span *span)
+{
+    if (span->state == CTE__PAGE_CLEAN)
+        return KEEP;
+    return edit->same_version ? CLEAN : EACH_PAGE;
+}
+
 static cte_status clean_page(struct edit *edit, const struct cte__span *page,
                              struct cte__run_list **list)
 {
@@ -151,8 +193,14 @@ static cte_status clean_page(struct edit *edit, const struct cte__span *page,
 cte_status cte__blob_mark_clean(struct cte__store *store, const struct cte__blob_key *key,
                                 const struct cte__snapshot *snapshot)
 {
-    struct edit edit = {.page = clean_page, .snapshot = snapshot};
+    struct edit edit = {.span = clean_span, .page = clean_page, .snapshot = snapshot};
     return apply(store, key, &edit);
+}
+
+static enum verdict drop_clean_span(const struct edit *edit, const struct cte__span *span)
+{
+    (void)edit;
+    return span->state == CTE__PAGE_CLEAN ? DROP : KEEP;
 }
 
 static cte_status drop_clean_page(struct edit *edit, const struct cte__span *page,
@@ -176,7 +224,7 @@ static cte_status drop_clean_page(struct edit *edit, const struct cte__span *pag
 
 cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob_key *key)
 {
-    struct edit edit = {.page = drop_clean_page};
+    struct edit edit = {.span = drop_clean_span, .page = drop_clean_page};
     return apply(store, key, &edit);
 }
 
