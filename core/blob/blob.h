@@ -118,6 +118,10 @@ cte_status cte__blob_get(struct cte__store *store, const struct cte__blob_key *k
                          const struct cte__piece *pieces, size_t count,
                          struct cte__piece_list *missing, uint64_t *size_bytes);
 
+/* Gets the bytes there are of [offset, offset + size): *bytes_read of them, fewer past the end. */
+cte_status cte__blob_read(struct cte__store *store, const struct cte__blob_key *key,
+                          uint64_t offset, void *buffer, size_t size, size_t *bytes_read);
+
 /* Forgets bytes [start, end) of a chunk, dirty or not. */
 cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *key, uint64_t start,
                           uint64_t end);

@@ -64,17 +64,35 @@ static bool tag_matches(const struct cte__store *store, const struct cte__blob_k
                       : cte__user_tag_lives(record, key->tag_id);
 }
 
-cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
-                             const struct cte__blob_key *key)
+cte_status cte__blob_lock(struct cte__store *store, const struct cte__blob_key *key,
+                          struct cte__locked_blob *blob)
 {
-    uint64_t tag_id = cte__blob_key_tag_id(store, key);
-    cte_status status = CTE_OK;
     /* Before the lock: a forked child takes the store's file lock to get its slot. */
     if (cte__store_self(store) == 0)
         return -EUSERS;
+    blob->hash = cte__name_hash(cte__blob_key_tag_id(store, key), key->name, key->name_bytes);
+    blob->shard = cte__shard_lock(store, blob->hash);
+    if (!tag_matches(store, key)) {
+        cte__shard_unlock(blob->shard);
+        return CTE_ERR_NOT_FOUND;
+    }
+    blob->entry =
+        cte__index_find(store, blob->shard, blob->hash, key->tag, key->name, key->name_bytes);
+    return CTE_OK;
+}
+
+cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
+                             const struct cte__blob_key *key)
+{
+    struct cte__locked_blob blob;
+    cte_status status = cte__blob_lock(store, key, &blob);
+    if (status != CTE_OK)
+        return status;
     change->store = store;
     change->key = key;
-    change->hash = cte__name_hash(tag_id, key->name, key->name_bytes);
+    change->hash = blob.hash;
+    change->shard = blob.shard;
+    change->entry = blob.entry;
     change->version = 0;
     change->size_bytes = 0;
     change->score = 0;
@@ -85,13 +103,6 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
     cte__span_list_init(&change->old);
     cte__span_list_init(&change->new);
     cte__span_list_init(&change->gone);
-    change->shard = cte__shard_lock(store, change->hash);
-    if (!tag_matches(store, key)) {
-        cte__shard_unlock(change->shard);
-        return CTE_ERR_NOT_FOUND;
-    }
-    change->entry =
-        cte__index_find(store, change->shard, change->hash, key->tag, key->name, key->name_bytes);
     if (change->entry != 0) {
         const struct cte__entry *entry = cte__entry_at(store, change->entry);
         change->version = atomic_load_explicit(&entry->version, memory_order_relaxed);

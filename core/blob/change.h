@@ -60,8 +60,21 @@ void cte__change_remove(struct cte__change *change);
 /* Unlocks, frees what is gone if the change was committed, and the change's own memory. */
 void cte__change_end(struct cte__change *change);
 
-/* A snapshot of what a change has loaded; the shard is locked. */
-cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot);
+/* A blob whose name is locked. */
+struct cte__locked_blob {
+    uint64_t hash;
+    struct cte__shard *shard; /* to be unlocked */
+    cte__unit entry;          /* 0: there is none */
+};
+
+/* Locks the shard of a name and looks it up.  CTE_ERR_NOT_FOUND: its tag is gone, nothing is
+ * locked. */
+cte_status cte__blob_lock(struct cte__store *store, const struct cte__blob_key *key,
+                          struct cte__locked_blob *blob);
+
+/* A snapshot of pages [first, end) of a blob, whose shard is locked; entry 0: of no blob. */
+cte_status cte__snapshot_locked(const struct cte__store *store, cte__unit entry, uint64_t first,
+                                uint64_t end, struct cte__snapshot *snapshot);
 
 /* True if a page of a snapshot and one of the locked blob hold the same bytes.  With checksums, the
  * same place and the same checksum mean the same bytes, even if the blob changed elsewhere;

@@ -36,73 +36,6 @@ cte_status cte__piece_list_add(struct cte__piece_list *list, uint64_t offset, si
     return CTE_OK;
 }
 
-/* Copies the runs of partial pages out of the store; the blob's shard is locked. */
-static cte_status copy_runs(const struct cte__store *store, struct cte__snapshot *snapshot)
-{
-    for (size_t i = 0; i < snapshot->list.count; i++) {
-        struct cte__span *span = &snapshot->list.spans[i];
-        if (span->runs == 0)
-            continue;
-        const struct cte__runs *runs = cte__unit_at(store, span->runs);
-        struct cte__run_list *list = cte__run_list_new(&snapshot->run_lists, runs->count);
-        if (!list)
-            return -ENOMEM;
-        memcpy(list->run, runs->run, runs->count * sizeof runs->run[0]);
-        list->count = runs->count;
-        span->run_list = list;
-    }
-    return CTE_OK;
-}
-
-/* The spans, with checksums of their own: those in the store are constant only while locked. */
-static cte_status copy_spans(const struct cte__span_list *old, struct cte__snapshot *snapshot)
-{
-    size_t pages = 0;
-    cte_status status = CTE_OK;
-    for (size_t i = 0; i < old->count; i++)
-        pages += old->spans[i].state == CTE__PAGE_PARTIAL ? 0 : old->spans[i].count;
-    if (pages > CTE__SNAPSHOT_FEW) {
-        snapshot->checksums = malloc(pages * sizeof *snapshot->checksums);
-        if (!snapshot->checksums)
-            return -ENOMEM;
-    }
-    uint32_t *next = snapshot->checksums;
-    for (size_t i = 0; i < old->count && status == CTE_OK; i++) {
-        struct cte__span span = old->spans[i];
-        if (span.state != CTE__PAGE_PARTIAL) {
-            memcpy(next, span.checksums, span.count * sizeof *next);
-            span.checksums = next;
-            next += span.count;
-        }
-        status = cte__span_list_add(&snapshot->list, &span);
-    }
-    return status;
-}
-
-static void copy_small(const struct cte__change *change, struct cte__snapshot *snapshot)
-{
-    snapshot->small_bytes = (uint32_t)change->size_bytes;
-    snapshot->small_checksum = change->old_small->checksum;
-    memcpy(snapshot->small, change->old_small->bytes, change->size_bytes);
-}
-
-cte_status cte__snapshot_locked(const struct cte__change *change, struct cte__snapshot *snapshot)
-{
-    cte__snapshot_init(snapshot);
-    snapshot->entry = change->entry;
-    snapshot->version = change->version;
-    snapshot->size_bytes = change->size_bytes;
-    snapshot->score = change->score;
-    cte_status status = copy_spans(&change->old, snapshot);
-    if (change->old_small)
-        copy_small(change, snapshot);
-    if (status == CTE_OK)
-        status = copy_runs(change->store, snapshot);
-    if (status != CTE_OK)
-        cte__snapshot_free(snapshot);
-    return status;
-}
-
 bool cte__same_page(const struct cte__store *store, const struct cte__span *snapshot_page,
                     const struct cte__span *locked_page)
 {
@@ -115,52 +48,6 @@ bool cte__same_page(const struct cte__store *store, const struct cte__span *snap
     const struct cte__run_list *list = snapshot_page->run_list;
     return runs->count == list->count &&
            memcmp(runs->run, list->run, runs->count * sizeof runs->run[0]) == 0;
-}
-
-void cte__snapshot_init(struct cte__snapshot *snapshot)
-{
-    snapshot->entry = 0;
-    snapshot->version = 0;
-    snapshot->size_bytes = 0;
-    snapshot->score = 0;
-    snapshot->checksums = snapshot->few;
-    snapshot->run_lists = NULL;
-    snapshot->small_bytes = 0;
-    cte__span_list_init(&snapshot->list);
-}
-
-cte_status cte__blob_snapshot(struct cte__store *store, const struct cte__blob_key *key,
-                              struct cte__snapshot *snapshot)
-{
-    struct cte__change change;
-    cte__snapshot_init(snapshot);
-    cte_status status = cte__change_begin(&change, store, key);
-    if (status != CTE_OK)
-        return status;
-    status = cte__snapshot_locked(&change, snapshot);
-    cte__change_end(&change);
-    return status;
-}
-
-void cte__snapshot_free(struct cte__snapshot *snapshot)
-{
-    if (snapshot->checksums != snapshot->few)
-        free(snapshot->checksums);
-    cte__run_lists_free(snapshot->run_lists);
-    cte__span_list_free(&snapshot->list);
-    cte__snapshot_init(snapshot);
-}
-
-bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *key,
-                          const struct cte__snapshot *snapshot)
-{
-    uint64_t hash = cte__name_hash(cte__blob_key_tag_id(store, key), key->name, key->name_bytes);
-    struct cte__shard *shard = cte__shard_lock(store, hash);
-    cte__unit unit = cte__index_find(store, shard, hash, key->tag, key->name, key->name_bytes);
-    bool current = unit == snapshot->entry &&
-                   (unit == 0 || cte__entry_at(store, unit)->version == snapshot->version);
-    cte__shard_unlock(shard);
-    return current;
 }
 
 static cte_status verify(const struct cte__store *store, const void *page, uint64_t index,
@@ -317,37 +204,86 @@ cte_status cte__snapshot_read(struct cte__store *store, const struct cte__snapsh
     return status;
 }
 
-/* One try; *current tells whether the answer can be trusted. */
-static cte_status try_get(struct cte__store *store, const struct cte__blob_key *key,
-                          const struct cte__piece *pieces, size_t count, bool keep_locked,
-                          struct cte__piece_list *missing, uint64_t *size_bytes, bool *current)
+struct get {
+    struct cte__store *store;
+    const struct cte__blob_key *key;
+    const struct cte__piece *pieces;
+    size_t count;
+    struct cte__piece_list *missing;
+    bool clip;           /* one piece, of which only what lies below the blob's size is read */
+    uint64_t size_bytes; /* of the blob as it was read */
+};
+
+/* The pages that the pieces lie in. */
+static void page_range(const struct get *get, uint64_t *first, uint64_t *end)
 {
-    struct cte__change change;
+    *first = UINT64_MAX;
+    *end = 0;
+    for (size_t i = 0; i < get->count; i++) {
+        const struct cte__piece *piece = &get->pieces[i];
+        if (piece->length == 0)
+            continue;
+        *first = cte__min(*first, piece->offset >> CTE__PAGE_SHIFT);
+        *end = cte__max(*end, ((piece->offset + piece->length - 1) >> CTE__PAGE_SHIFT) + 1);
+    }
+}
+
+static cte_status read_pieces(const struct get *get, const struct cte__snapshot *snapshot)
+{
+    struct cte__piece clipped;
+    if (!get->clip)
+        return cte__snapshot_read(get->store, snapshot, get->pieces, get->count, get->missing);
+    clipped = get->pieces[0];
+    clipped.length = clipped.offset < snapshot->size_bytes
+                         ? cte__min(clipped.length, snapshot->size_bytes - clipped.offset)
+                         : 0;
+    return cte__snapshot_read(get->store, snapshot, &clipped, 1, get->missing);
+}
+
+/* One try; *current tells whether the answer can be trusted. */
+static cte_status try_get(struct get *get, bool keep_locked, bool *current)
+{
+    struct cte__locked_blob blob;
     struct cte__snapshot snapshot;
-    cte_status status = cte__change_begin(&change, store, key);
+    uint64_t first, end;
+    page_range(get, &first, &end);
+    cte_status status = cte__blob_lock(get->store, get->key, &blob);
     if (status != CTE_OK)
         return status;
-    status = cte__snapshot_locked(&change, &snapshot);
-    if (status == CTE_OK && snapshot.entry != 0)
-        cte__entry_at(store, snapshot.entry)->read_ns = cte__realtime_ns();
+    status = cte__snapshot_locked(get->store, blob.entry, first, end, &snapshot);
+    if (status == CTE_OK && blob.entry != 0)
+        cte__entry_at(get->store, blob.entry)->read_ns = cte__realtime_ns();
     if (!keep_locked)
-        cte__change_end(&change);
-    if (status != CTE_OK) {
-        if (keep_locked)
-            cte__change_end(&change);
-        return status;
-    }
-    if (missing)
-        missing->count = 0;
-    status = snapshot.entry == 0 && key->type == CTE__ENTRY_BLOB
-                 ? CTE_ERR_NOT_FOUND
-                 : cte__snapshot_read(store, &snapshot, pieces, count, missing);
-    if (size_bytes)
-        *size_bytes = snapshot.size_bytes;
-    *current = keep_locked || cte__blob_is_current(store, key, &snapshot);
+        cte__shard_unlock(blob.shard);
+    if (get->missing)
+        get->missing->count = 0;
+    if (status == CTE_OK)
+        status = blob.entry == 0 && get->key->type == CTE__ENTRY_BLOB ? CTE_ERR_NOT_FOUND
+                                                                      : read_pieces(get, &snapshot);
+    get->size_bytes = snapshot.size_bytes;
+    *current = keep_locked || snapshot.small_bytes > 0 ||
+               cte__blob_is_current(get->store, get->key, &snapshot);
     if (keep_locked)
-        cte__change_end(&change);
+        cte__shard_unlock(blob.shard);
     cte__snapshot_free(&snapshot);
+    return status;
+}
+
+static cte_status get_pieces(struct get *get)
+{
+    cte_status status = CTE_OK;
+    bool current = false;
+    cte__store_sweep_if_wanted(get->store);
+    /* After many changes under our hands, the last try keeps writers of this blob out. */
+    for (int i = 0; i <= READ_TRIES_UNLOCKED && !current; i++) {
+        status = try_get(get, i == READ_TRIES_UNLOCKED, &current);
+        if (status != CTE_OK && status != CTE_ERR_CHECKSUM)
+            return status;
+    }
+    if (status == CTE_ERR_CHECKSUM)
+        cte__log_error("checksum mismatch in stored data: tag %llu, bytes from %llu",
+                       (unsigned long long)cte__blob_key_tag_id(get->store, get->key),
+                       (unsigned long long)(get->count > 0 ? get->pieces[0].offset : 0));
     return status;
 }
 
@@ -355,19 +291,22 @@ cte_status cte__blob_get(struct cte__store *store, const struct cte__blob_key *k
                          const struct cte__piece *pieces, size_t count,
                          struct cte__piece_list *missing, uint64_t *size_bytes)
 {
-    cte_status status = CTE_OK;
-    bool current = false;
-    cte__store_sweep_if_wanted(store);
-    /* After many changes under our hands, the last try keeps writers of this blob out. */
-    for (int i = 0; i <= READ_TRIES_UNLOCKED && !current; i++) {
-        status = try_get(store, key, pieces, count, i == READ_TRIES_UNLOCKED, missing, size_bytes,
-                         &current);
-        if (status != CTE_OK && status != CTE_ERR_CHECKSUM)
-            return status;
-    }
-    if (status == CTE_ERR_CHECKSUM)
-        cte__log_error("checksum mismatch in stored data: tag %llu, bytes from %llu",
-                       (unsigned long long)cte__blob_key_tag_id(store, key),
-                       (unsigned long long)(count > 0 ? pieces[0].offset : 0));
+    struct get get = {
+        .store = store, .key = key, .pieces = pieces, .count = count, .missing = missing};
+    cte_status status = get_pieces(&get);
+    if (size_bytes)
+        *size_bytes = get.size_bytes;
+    return status;
+}
+
+cte_status cte__blob_read(struct cte__store *store, const struct cte__blob_key *key,
+                          uint64_t offset, void *buffer, size_t size, size_t *bytes_read)
+{
+    struct cte__piece piece = {offset, (size_t)cte__min(size, UINT64_MAX - offset), buffer};
+    struct get get = {.store = store, .key = key, .pieces = &piece, .count = 1, .clip = true};
+    cte_status status = get_pieces(&get);
+    if (status == CTE_OK)
+        *bytes_read =
+            offset < get.size_bytes ? (size_t)cte__min(piece.length, get.size_bytes - offset) : 0;
     return status;
 }

@@ -479,7 +479,7 @@ static cte_status move_locked(struct moving *moving, struct cte__move_result *re
     cte_status status = cte__change_begin(&change, moving->store, moving->key);
     if (status != CTE_OK)
         return status;
-    status = cte__snapshot_locked(&change, &moving->snapshot);
+    status = cte__snapshot_locked(moving->store, change.entry, 0, UINT64_MAX, &moving->snapshot);
     if (status == CTE_OK)
         status = prepare(moving);
     if (status == CTE_OK)

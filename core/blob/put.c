@@ -529,9 +529,10 @@ static cte_status put_locked(struct put *put, float score, bool replace)
     cte_status status = cte__change_begin(&change, put->store, put->key);
     if (status != CTE_OK)
         return status;
-    status = !is_expected(put, &change)     ? -ESTALE
-             : change.old_small && !replace ? SMALL_IN_THE_WAY
-                                            : cte__snapshot_locked(&change, &snapshot);
+    status = !is_expected(put, &change) ? -ESTALE
+             : change.old_small && !replace
+                 ? SMALL_IN_THE_WAY
+                 : cte__snapshot_locked(put->store, change.entry, 0, UINT64_MAX, &snapshot);
     if (status == CTE_OK) {
         status = prepare(put, &snapshot, score);
         if (status == CTE_OK)

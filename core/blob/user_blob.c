@@ -60,39 +60,20 @@ cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const v
     return cte__blob_put(tag->store, &key, &piece, 1, score, replace);
 }
 
-/* Reads what lies below `end`; *size_bytes receives the blob's size in the state that was read. */
-static cte_status read_below(struct cte__store *store, const struct cte__blob_key *key,
-                             uint64_t offset, uint64_t end, void *buffer, uint64_t *size_bytes)
-{
-    struct cte__piece piece = {offset, end > offset ? (size_t)(end - offset) : 0, buffer};
-    return cte__blob_get(store, key, &piece, 1, NULL, size_bytes);
-}
-
 cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
                         size_t *bytes_read)
 {
     struct cte__blob_key key;
-    cte_blob_info info = {0};
-    uint64_t limit = size > UINT64_MAX - offset ? UINT64_MAX : offset + size, end = 0;
+    size_t there = 0;
     if (bytes_read)
         *bytes_read = 0;
     cte_status status = cte__user_key(tag, name, &key);
     if (status == CTE_OK && size > 0 && !buffer)
         status = -EINVAL;
     if (status == CTE_OK)
-        status = cte__user_blob_info(tag->store, &key, &info);
-    /* Not more is read than there is, so that a large buffer costs nothing.  A blob that grew
-     * meanwhile is read once more. */
-    while (status == CTE_OK) {
-        end = cte__min(limit, info.size_bytes);
-        status = read_below(tag->store, &key, offset, end, buffer, &info.size_bytes);
-        if (cte__min(limit, info.size_bytes) <= end)
-            break;
-    }
+        status = cte__blob_read(tag->store, &key, offset, buffer, size, &there);
     if (status != CTE_OK)
         return status;
-    end = cte__min(limit, info.size_bytes);
-    size_t there = end > offset ? (size_t)(end - offset) : 0;
     if (!bytes_read)
         return there == size ? CTE_OK : -ENODATA;
     *bytes_read = there;
