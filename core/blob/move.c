@@ -109,7 +109,7 @@ static void plan_by_engine(const struct moving *moving, float score,
                            const uint64_t have[CTE__TARGETS_MAX], uint64_t quota[CTE__TARGETS_MAX],
                            uint32_t *skip)
 {
-    const struct cte__store *store = moving->store;
+    struct cte__store *store = moving->store;
     struct cte_placement_target targets[CTE__TARGETS_MAX];
     struct cte_placement_extent extents[CTE__TARGETS_MAX];
     uint32_t count = cte__placement_targets(store, 0, targets);

@@ -223,20 +223,45 @@ static void give_back(struct cte__store *store, struct claim *claim)
     }
 }
 
-uint32_t cte__placement_targets(const struct cte__store *store, uint32_t skip,
-                                struct cte_placement_target *targets)
+/* The free space of a target of many arenas is a sum over as many cache lines that others write:
+ * what was seen a few claims ago is near enough to choose by, if that was plenty. */
+static uint64_t free_bytes_about(struct cte__store *store, uint32_t target)
+{
+    enum { ARENAS_FEW = 8, CLAIMS_PER_LOOK = 64 };
+    struct cte__target_handle *handle = &store->targets[target];
+    if (handle->record->arena_count <= ARENAS_FEW)
+        return cte__target_free_bytes(store, target);
+    uint64_t seen = atomic_load_explicit(&handle->free_seen, memory_order_relaxed);
+    uint32_t claims = atomic_fetch_add_explicit(&handle->claims, 1, memory_order_relaxed);
+    if (claims % CLAIMS_PER_LOOK == 0 || seen < handle->record->capacity_bytes / ARENAS_FEW) {
+        seen = cte__target_free_bytes(store, target);
+        atomic_store_explicit(&handle->free_seen, seen, memory_order_relaxed);
+    }
+    return seen;
+}
+
+static uint32_t placement_targets(struct cte__store *store, uint32_t skip, bool exact,
+                                  struct cte_placement_target *targets)
 {
     const struct cte__target_record *records = store->header->targets;
     uint32_t count = store->header->target_count;
     for (uint32_t i = 0; i < count; i++)
         targets[i] = (struct cte_placement_target){
-            .free_bytes = skip & 1u << i ? 0 : cte__target_free_bytes(store, i),
+            .free_bytes = skip & 1u << i ? 0
+                          : exact        ? cte__target_free_bytes(store, i)
+                                         : free_bytes_about(store, i),
             .bytes_per_s =
                 atomic_load_explicit(&records[i].placement_bytes_per_s, memory_order_relaxed),
             .latency_ns = records[i].latency_ns,
             .score = atomic_load_explicit(&records[i].score, memory_order_relaxed),
         };
     return count;
+}
+
+uint32_t cte__placement_targets(struct cte__store *store, uint32_t skip,
+                                struct cte_placement_target *targets)
+{
+    return placement_targets(store, skip, true, targets);
 }
 
 /* One counter for each process: processes share nothing on the path of a put. */
@@ -247,33 +272,42 @@ static uint64_t placement_state(struct cte__store *store)
     return atomic_fetch_add_explicit(&store->placement_state, 1, memory_order_relaxed);
 }
 
-cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
-                            struct cte__page_run *runs, uint32_t capacity, uint32_t *used)
+/* Claims where the engine says: how many pages of the request. */
+static uint32_t claim_placed(struct cte__store *store, const struct cte_placement_request *request,
+                             uint32_t skip, bool exact, struct claim *claim)
 {
     struct cte_placement_target targets[CTE__TARGETS_MAX];
     struct cte_placement_extent extents[CTE__TARGETS_MAX];
+    uint16_t self = cte__store_self(store);
+    uint32_t count = (uint32_t)cte__bytes_to_pages(request->bytes), got = 0;
+    uint32_t target_count = placement_targets(store, skip, exact, targets);
+    size_t n = cte__placement_place(store->placement, targets, target_count, request, extents);
+    for (size_t i = 0; i < n; i++)
+        got += claim_from_target(store, self, extents[i].target,
+                                 (uint32_t)cte__bytes_to_pages(extents[i].bytes), claim);
+    /* Others may have been faster on what the engine saw free: take what is left anywhere. */
+    for (uint32_t t = 0; n > 0 && exact && t < target_count && got < count; t++)
+        if (!(skip & 1u << t))
+            got += claim_from_target(store, self, t, count - got, claim);
+    return got;
+}
+
+cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
+                            struct cte__page_run *runs, uint32_t capacity, uint32_t *used)
+{
     struct cte_placement_request request = {cte__pages_to_bytes(count), score,
                                             placement_state(store)};
     struct claim claim = {runs, capacity, 0};
-    uint16_t self = cte__store_self(store);
-    if (self == 0)
+    if (cte__store_self(store) == 0)
         return -EUSERS;
-    uint32_t target_count = cte__placement_targets(store, skip, targets);
-    size_t n = cte__placement_place(store->placement, targets, target_count, &request, extents);
-    uint32_t got = 0;
-    for (size_t i = 0; i < n; i++)
-        got += claim_from_target(store, self, extents[i].target,
-                                 (uint32_t)cte__bytes_to_pages(extents[i].bytes), &claim);
-    /* Others may have been faster on what the engine saw free: take what is left anywhere. */
-    for (uint32_t t = 0; n > 0 && t < target_count && got < count; t++)
-        if (!(skip & 1u << t))
-            got += claim_from_target(store, self, t, count - got, &claim);
-    if (got < count) {
+    for (int exact = 0; exact <= 1; exact++) {
+        if (claim_placed(store, &request, skip, exact, &claim) == count) {
+            *used = claim.used;
+            return CTE_OK;
+        }
         give_back(store, &claim);
-        return -ENOSPC;
     }
-    *used = claim.used;
-    return CTE_OK;
+    return -ENOSPC;
 }
 
 /* Whose stripe it is does not matter for the sum: a forked child may still use its parent's, and

@@ -25,6 +25,8 @@ struct cte__target_handle {
     void *state;
     struct cte__target_record *record;
     _Atomic uint32_t arena_hint; /* where this process found space last */
+    _Atomic uint32_t claims;     /* of this process */
+    _Atomic uint64_t free_seen;  /* bytes free when it last looked */
 };
 
 struct cte__task_pool;
@@ -132,7 +134,7 @@ cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, u
 
 /* What a placement engine is told of the targets, those of the bit set `skip` as full; room for
  * CTE__TARGETS_MAX.  Returns how many there are. */
-uint32_t cte__placement_targets(const struct cte__store *store, uint32_t skip,
+uint32_t cte__placement_targets(struct cte__store *store, uint32_t skip,
                                 struct cte_placement_target *targets);
 
 /* Free bytes of a target. */
