@@ -32,6 +32,7 @@ struct bench_options {
     bool get, cold, overwrite, checksum, json;
     enum bench_target target;
     uint64_t size_bytes, count; /* of each operation; operations of each process */
+    uint64_t capacity_most;     /* of the target; 0: as much as the blobs need */
     uint32_t processes, repeats, warmups, depth;
     const char *disk_directory;   /* where file targets are made */
     const char *memory_directory; /* where the store is made */
@@ -135,6 +136,9 @@ const char *bench_disk_directory(void);
 /* Attaches to a run's store, made if it is not there. */
 cte_status bench_client_open(const struct bench_options *options, const struct bench_place *place,
                              cte_client **client, char *error, size_t error_bytes);
+
+/* Free space of a directory's file system; false after complaining. */
+bool bench_free_bytes(const char *directory, uint64_t *bytes);
 
 /* Room that a store needs in its target for a run. */
 uint64_t bench_capacity(const struct bench_options *options);

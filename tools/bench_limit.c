@@ -151,6 +151,13 @@ static bool pwrite_put(struct bench_worker *worker, void *state, uint64_t index,
     return true;
 }
 
+static bool pwrite_finish(struct bench_worker *worker, void *state)
+{
+    const struct limit *limit = state;
+    return worker->options->target == BENCH_RAM || fdatasync(limit->fd) == 0 ||
+           failed(worker, "cannot sync");
+}
+
 static bool pwrite_get(struct bench_worker *worker, void *state, uint64_t index, void *buffer)
 {
     const struct limit *limit = state;
@@ -175,6 +182,7 @@ const struct bench_subject_ops bench_pwrite = {
     .clear = pwrite_clear,
     .put = pwrite_put,
     .get = pwrite_get,
+    .finish = pwrite_finish,
 };
 
 /* ---- which ---------------------------------------------------------------------------------- */
@@ -191,7 +199,7 @@ const char *bench_limit_name(const struct bench_options *options)
     if (options->target == BENCH_URING)
         return "fio, io_uring, O_DIRECT";
     if (options->target == BENCH_FILE)
-        return options->get ? "pread of a file" : "pwrite to a preallocated file";
+        return options->get ? "pread of a file" : "pwrite + fdatasync, preallocated file";
     if (options->cold)
         return options->get ? "pread of a tmpfs file" : "pwrite to a new tmpfs file";
     return options->get ? "memcpy from a warm shared mapping" : "memcpy to a warm shared mapping";

@@ -8,7 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <sys/statvfs.h>
 
 #include "bench.h"
 
@@ -20,6 +19,8 @@ enum {
     COUNT_LEAST = 64,
     COUNT_MOST = 100000,
     DIRECT_BYTES = 4096,
+    REQUEST_BYTES = 128 << 10,
+    DEPTH_MOST = 16,
     ODD_LETTERS = 0x100, /* long options without a letter */
 };
 
@@ -46,7 +47,8 @@ void bench_print_usage(void)
          "                 from the disk\n"
          "  --overwrite    puts replace blobs that are there; else they make new ones\n"
          "  --checksum X   on (default) or off\n"
-         "  --depth D      pieces that fio has under way, uring only (default 1)\n"
+         "  --depth D      requests that fio has under way, uring only; each has a Dth of the\n"
+         "                 bytes of a blob (default: 128 KiB each, at most 16)\n"
          "  --repeats R    of each; the figures are medians (default 5)\n"
          "  --warmups W    rounds that are not timed, warm only (default 3)\n"
          "  --directory D  where the files of file and uring are made (default TMPDIR or /tmp)\n"
@@ -181,6 +183,16 @@ static const char *set_option(struct bench_options *options, int letter)
     }
 }
 
+/* As the library cuts what it moves. */
+static uint32_t depth_for(uint64_t size_bytes)
+{
+    uint64_t depth = size_bytes / REQUEST_BYTES;
+    depth = depth > DEPTH_MOST ? DEPTH_MOST : depth;
+    while (depth > 1 && size_bytes % (depth * DIRECT_BYTES) != 0)
+        depth--;
+    return depth > 1 ? (uint32_t)depth : 1;
+}
+
 /* What is wrong with the options together, or NULL. */
 static const char *complete(struct bench_options *options)
 {
@@ -194,10 +206,13 @@ static const char *complete(struct bench_options *options)
         options->warmups = 0; /* the first use is what is measured */
     if (options->overwrite && (options->get || options->cold))
         return "--overwrite is for puts that are not cold";
-    if (options->target != BENCH_URING && options->depth != 1)
+    if (options->target != BENCH_URING && options->depth != 0)
         return "--depth is for --target uring";
-    if (options->target == BENCH_URING && options->size_bytes % DIRECT_BYTES != 0)
-        return "--target uring takes multiples of 4096 bytes";
+    if (options->target == BENCH_URING && options->depth == 0)
+        options->depth = depth_for(options->size_bytes);
+    if (options->target == BENCH_URING &&
+        options->size_bytes % (DIRECT_BYTES * (uint64_t)options->depth) != 0)
+        return "--target uring takes a multiple of 4096 bytes times the depth";
     if (options->count > INT64_MAX / 4 / options->processes / options->size_bytes)
         return "that is more than any machine holds";
     return NULL;
@@ -208,10 +223,9 @@ static const char *complete(struct bench_options *options)
 /* Says so early if the bytes cannot fit. */
 static bool check_room(const char *directory, uint64_t bytes)
 {
-    struct statvfs space;
-    if (statvfs(directory, &space) != 0)
-        return complain("%s: %s", directory, strerror(errno)) == EXIT_OK;
-    uint64_t room = (uint64_t)space.f_bavail * space.f_frsize;
+    uint64_t room;
+    if (!bench_free_bytes(directory, &room))
+        return false;
     if (bytes <= room)
         return true;
     char needed[32], there[32];
@@ -275,7 +289,6 @@ static int put_or_get(int argument_count, char **arguments)
         .processes = 1,
         .repeats = DEFAULT_REPEATS,
         .warmups = DEFAULT_WARMUPS,
-        .depth = 1,
         .disk_directory = bench_disk_directory(),
         .memory_directory = bench_memory_directory(),
     };

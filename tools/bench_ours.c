@@ -70,6 +70,17 @@ static bool ours_put(struct bench_worker *worker, void *state, uint64_t index, c
     return status == CTE_OK || failed(worker, "put", index, status);
 }
 
+/* Puts to a disk are to be there. */
+static bool ours_finish(struct bench_worker *worker, void *state)
+{
+    const struct ours *ours = state;
+    uint64_t volatile_bytes; /* there are some: the metadata is in memory */
+    if (worker->options->target == BENCH_RAM)
+        return true;
+    cte_status status = cte_client_flush(ours->client, CTE_PERSIST_NODE, &volatile_bytes);
+    return status == CTE_OK || bench_fail(worker, "flush: %s", cte_status_string(status));
+}
+
 static bool ours_get(struct bench_worker *worker, void *state, uint64_t index, void *buffer)
 {
     const struct ours *ours = state;
@@ -85,4 +96,5 @@ const struct bench_subject_ops bench_ours = {
     .clear = ours_clear,
     .put = ours_put,
     .get = ours_get,
+    .finish = ours_finish,
 };

@@ -11,6 +11,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -253,12 +254,23 @@ static void clean_environment(void)
     }
 }
 
+bool bench_free_bytes(const char *directory, uint64_t *bytes)
+{
+    struct statvfs space;
+    if (statvfs(directory, &space) != 0)
+        return complain("%s: %s", directory, strerror(errno)) == EXIT_OK;
+    *bytes = (uint64_t)space.f_bavail * space.f_frsize;
+    return true;
+}
+
 uint64_t bench_capacity(const struct bench_options *options)
 {
     enum { PAGE_BYTES = 4096, SPARE_BYTES = 64 << 20 };
     uint64_t piece = (options->size_bytes + PAGE_BYTES - 1) / PAGE_BYTES * PAGE_BYTES;
     uint64_t total = piece * options->count * options->processes;
-    return total + total / 2 + SPARE_BYTES;
+    uint64_t capacity = total + total / 2 + SPARE_BYTES;
+    bool limited = options->capacity_most > 0 && options->capacity_most < capacity;
+    return limited ? options->capacity_most : capacity;
 }
 
 /* A path in single quotes of YAML. */

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `cte bench scale`: what a blob costs in one tag of ever more blobs. */
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cte/blob.h>
 #include <cte/store.h>
@@ -23,6 +26,7 @@ enum {
     ATTACHES = 5,
     TARGETS_MAX = 4,
     SCALE_ERROR_BYTES = 512,
+    LINE_BYTES = 64,
 };
 
 static const char tag_name[] = "scale";
@@ -35,6 +39,7 @@ struct point {
     double
         segment_bytes;   /* memory of the segment for one blob, free metadata and small blobs too */
     double target_bytes; /* room in the target for one blob */
+    double memory_ns;    /* one read anywhere in shared memory as large as the segment */
     double attach_ms;    /* elapsed, until a process new to this store can use it */
 };
 
@@ -53,6 +58,7 @@ static const struct column {
     {"metadata_bytes", "metadata B", offsetof(struct point, metadata_bytes), 1},
     {"segment_bytes", "segment B", offsetof(struct point, segment_bytes), 1},
     {"target_bytes", "target B", offsetof(struct point, target_bytes), 1},
+    {"memory_ns", "memory ns", offsetof(struct point, memory_ns), 0},
     {"attach_ms", "attach ms", offsetof(struct point, attach_ms), 2},
 };
 
@@ -233,6 +239,43 @@ static bool measure_deletes(struct user *user, struct point *point)
     return status == CTE_OK || failed(user->scale, "deleting the tag", status);
 }
 
+/* A mapping of a file beside the store, used before. */
+static void *map_file(const struct scale *scale, uint64_t bytes)
+{
+    char path[BENCH_PATH_BYTES + sizeof "/memory"];
+    snprintf(path, sizeof path, "%s/memory", scale->place.memory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (fd < 0)
+        return MAP_FAILED;
+    void *memory = MAP_FAILED;
+    errno = posix_fallocate(fd, 0, (off_t)bytes);
+    if (errno == 0)
+        memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    close(fd);
+    unlink(path);
+    if (memory != MAP_FAILED)
+        memset(memory, 0, bytes);
+    return memory;
+}
+
+/* The machine's part in a lookup: reads that each depend on the one before, in a mapping as large
+ * as the segment.  What this costs more with its size, no index can save. */
+static bool measure_memory(struct scale *scale, uint64_t segment_bytes)
+{
+    enum { READS = LOOKUPS_MAX };
+    uint64_t lines = segment_bytes / LINE_BYTES, at = 0;
+    void *map = map_file(scale, lines * LINE_BYTES);
+    if (map == MAP_FAILED)
+        return failed(scale, "a mapping to compare with", -errno);
+    const volatile uint64_t *words = map; /* each read is to happen */
+    uint64_t begin = bench_cpu_ns();
+    for (uint64_t i = 0; i < READS; i++)
+        at = any_index(i + words[at * (LINE_BYTES / sizeof *words)], lines);
+    scale->point->memory_ns = (double)(bench_cpu_ns() - begin) / READS;
+    munmap(map, lines * LINE_BYTES);
+    return true;
+}
+
 /* ---- processes ------------------------------------------------------------------------------ */
 
 static void note_room(struct scale *scale, const struct room *before, const struct room *after)
@@ -257,7 +300,7 @@ static bool fill_process(void *context, uint32_t index)
     if (!attach(scale, &user) || !measure_room(&user, &before) ||
         !measure_puts(&user, scale->point) || !measure_room(&user, &after) ||
         !measure_lookups(&user, scale->point) || !measure_gets(&user, scale->point) ||
-        !measure_list(&user, scale->point))
+        !measure_list(&user, scale->point) || !measure_memory(scale, after.usage.segment_bytes))
         return false;
     note_room(scale, &before, &after);
     detach(&user);
@@ -306,13 +349,18 @@ static bool measure_attach(struct scale *scale)
     return true;
 }
 
+/* Small blobs need less of the target than whole pages: it is made no larger than can be. */
 static bool measure_point(struct scale *scale)
 {
+    uint64_t room;
+    if (!bench_free_bytes(scale->place.memory, &room))
+        return false;
     scale->store = (struct bench_options){
         .checksum = true,
         .target = BENCH_RAM,
         .size_bytes = scale->size_bytes,
         .count = scale->point->count,
+        .capacity_most = room - room / 8,
         .processes = 1,
     };
     return bench_fork(1, fill_process, scale) && measure_attach(scale) &&
