@@ -17,6 +17,8 @@ struct blob_call {
     size_t *bytes_read;
     float score;
     uint32_t flags;
+    uint32_t capacity; /* elements of the result */
+    uint32_t *count;
 };
 
 typedef cte_status blob_run(const void *arguments, const char *const *names);
@@ -123,4 +125,34 @@ cte_status cte_blob_score_async(cte_tag *tag, const char *name, float *score,
                                 const cte_task_callback *callback, cte_task **task)
 {
     return submit(tag, name, run_score, &(struct blob_call){.result = score}, callback, task);
+}
+
+static cte_status run_blocks(const void *arguments, const char *const *names)
+{
+    const struct blob_call *call = arguments;
+    cte_tag tag = call->tag;
+    return cte_blob_blocks(&tag, names[0], call->result, call->capacity, call->count);
+}
+
+cte_status cte_blob_blocks_async(cte_tag *tag, const char *name, cte_blob_block *blocks,
+                                 uint32_t capacity, uint32_t *count,
+                                 const cte_task_callback *callback, cte_task **task)
+{
+    struct blob_call call = {.result = blocks, .capacity = capacity, .count = count};
+    return submit(tag, name, run_blocks, &call, callback, task);
+}
+
+static cte_status run_reorganize(const void *arguments, const char *const *names)
+{
+    const struct blob_call *call = arguments;
+    cte_tag tag = call->tag;
+    return cte_blob_reorganize(&tag, names[0], call->score, call->result);
+}
+
+cte_status cte_blob_reorganize_async(cte_tag *tag, const char *name, float new_score,
+                                     cte_blob_report *report, const cte_task_callback *callback,
+                                     cte_task **task)
+{
+    struct blob_call call = {.score = new_score, .result = report};
+    return submit(tag, name, run_reorganize, &call, callback, task);
 }

@@ -72,12 +72,15 @@ cte_status cte_tag_delete_async(cte_client *client, const char *name,
 struct handle_call {
     cte_tag tag; /* a copy: the handle may be closed meanwhile */
     uint64_t *size_bytes;
+    uint64_t max;
     cte_name_visitor visit;
     void *context;
 };
 
-static cte_status submit_handle(cte_tag *tag, tag_run *run, struct handle_call *call,
-                                const cte_task_callback *callback, cte_task **task)
+/* `text` NULL: the operation has none. */
+static cte_status submit_handle(cte_tag *tag, const char *text, tag_run *run,
+                                struct handle_call *call, const cte_task_callback *callback,
+                                cte_task **task)
 {
     if (!tag)
         return -EINVAL;
@@ -89,6 +92,7 @@ static cte_status submit_handle(cte_tag *tag, tag_run *run, struct handle_call *
                                 .run = run,
                                 .arguments = call,
                                 .argument_bytes = sizeof *call,
+                                .names = {text},
                                 .callback = callback,
                             },
                             task);
@@ -105,8 +109,8 @@ static cte_status run_size(const void *arguments, const char *const *names)
 cte_status cte_tag_size_async(cte_tag *tag, uint64_t *size_bytes, const cte_task_callback *callback,
                               cte_task **task)
 {
-    return submit_handle(tag, run_size, &(struct handle_call){.size_bytes = size_bytes}, callback,
-                         task);
+    return submit_handle(tag, NULL, run_size, &(struct handle_call){.size_bytes = size_bytes},
+                         callback, task);
 }
 
 static cte_status run_list(const void *arguments, const char *const *names)
@@ -121,5 +125,20 @@ cte_status cte_tag_list_async(cte_tag *tag, cte_name_visitor visit, void *contex
                               const cte_task_callback *callback, cte_task **task)
 {
     struct handle_call call = {.visit = visit, .context = context};
-    return submit_handle(tag, run_list, &call, callback, task);
+    return submit_handle(tag, NULL, run_list, &call, callback, task);
+}
+
+static cte_status run_list_matching(const void *arguments, const char *const *names)
+{
+    const struct handle_call *call = arguments;
+    cte_tag tag = call->tag;
+    return cte_tag_list_matching(&tag, names[0], call->max, call->visit, call->context);
+}
+
+cte_status cte_tag_list_matching_async(cte_tag *tag, const char *regex, uint64_t max,
+                                       cte_name_visitor visit, void *context,
+                                       const cte_task_callback *callback, cte_task **task)
+{
+    struct handle_call call = {.max = max, .visit = visit, .context = context};
+    return submit_handle(tag, regex, run_list_matching, &call, callback, task);
 }

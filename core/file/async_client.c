@@ -4,24 +4,37 @@
 
 #include <cte/blob.h>
 
-#include "file/client.h"
 #include "blob/tag.h"
+#include "file/client.h"
 #include "task/task.h"
 
 /* The arguments of any operation; each uses some. */
 struct client_call {
     cte_client *client;
-    cte_name_visitor visit;
+    cte_query_scope scope;
+    uint64_t max;
+    union {
+        cte_name_visitor name;
+        cte_tag_visitor tag;
+        cte_blob_visitor blob;
+    } visit;
     void *context;
     cte_target_info *infos;
     uint32_t capacity;
     uint32_t *count;
+    cte_persistence level;
+    uint64_t *bytes;
 };
 
-static cte_status submit(enum cte__queue_class class,
-                         cte_status (*run)(const void *, const char *const *),
-                         struct client_call *call, const cte_task_callback *callback,
-                         cte_task **task)
+/* An operation; `texts` are copied for it. */
+struct client_operation {
+    enum cte__queue_class class;
+    cte_status (*run)(const void *arguments, const char *const *texts);
+    const char *texts[CTE__TASK_NAMES_MAX];
+};
+
+static cte_status submit(const struct client_operation *operation, struct client_call *call,
+                         const cte_task_callback *callback, cte_task **task)
 {
     /* Now, not in the worker: when the process-wide client is closed, its tasks are still its. */
     cte_status status = cte__client_resolve(&call->client);
@@ -29,33 +42,86 @@ static cte_status submit(enum cte__queue_class class,
         return status;
     return cte__task_submit(call->client->store->tasks,
                             &(struct cte__task_call){
-                                .class = class,
-                                .run = run,
+                                .class = operation->class,
+                                .run = operation->run,
                                 .arguments = call,
                                 .argument_bytes = sizeof *call,
+                                .names = {operation->texts[0], operation->texts[1]},
                                 .callback = callback,
                             },
                             task);
 }
 
-static cte_status run_tags(const void *arguments, const char *const *names)
+static cte_status run_tags(const void *arguments, const char *const *texts)
 {
     const struct client_call *call = arguments;
-    (void)names;
-    return cte_client_tags(call->client, call->visit, call->context);
+    (void)texts;
+    return cte_client_tags(call->client, call->visit.name, call->context);
 }
 
 cte_status cte_client_tags_async(cte_client *client, cte_name_visitor visit, void *context,
                                  const cte_task_callback *callback, cte_task **task)
 {
-    struct client_call call = {.client = client, .visit = visit, .context = context};
-    return submit(CTE__QUEUE_TAGS, run_tags, &call, callback, task);
+    struct client_call call = {.client = client, .visit.name = visit, .context = context};
+    return submit(&(struct client_operation){CTE__QUEUE_TAGS, run_tags, {NULL}}, &call, callback,
+                  task);
 }
 
-static cte_status run_targets(const void *arguments, const char *const *names)
+static cte_status run_tag_query(const void *arguments, const char *const *texts)
 {
     const struct client_call *call = arguments;
-    (void)names;
+    return cte_tag_query(call->client, texts[0], call->scope, call->max, call->visit.tag,
+                         call->context);
+}
+
+cte_status cte_tag_query_async(cte_client *client, const char *regex, cte_query_scope scope,
+                               uint64_t max, cte_tag_visitor visit, void *context,
+                               const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {
+        .client = client, .scope = scope, .max = max, .visit.tag = visit, .context = context};
+    return submit(&(struct client_operation){CTE__QUEUE_TAGS, run_tag_query, {regex}}, &call,
+                  callback, task);
+}
+
+static cte_status run_blob_query(const void *arguments, const char *const *texts)
+{
+    const struct client_call *call = arguments;
+    return cte_blob_query(call->client, texts[0], texts[1], call->scope, call->max,
+                          call->visit.blob, call->context);
+}
+
+cte_status cte_blob_query_async(cte_client *client, const char *tag_regex, const char *blob_regex,
+                                cte_query_scope scope, uint64_t max, cte_blob_visitor visit,
+                                void *context, const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {
+        .client = client, .scope = scope, .max = max, .visit.blob = visit, .context = context};
+    return submit(
+        &(struct client_operation){CTE__QUEUE_STATS, run_blob_query, {tag_regex, blob_regex}},
+        &call, callback, task);
+}
+
+static cte_status run_flush(const void *arguments, const char *const *texts)
+{
+    const struct client_call *call = arguments;
+    (void)texts;
+    return cte_client_flush(call->client, call->level, call->bytes);
+}
+
+cte_status cte_client_flush_async(cte_client *client, cte_persistence level,
+                                  uint64_t *volatile_bytes, const cte_task_callback *callback,
+                                  cte_task **task)
+{
+    struct client_call call = {.client = client, .level = level, .bytes = volatile_bytes};
+    return submit(&(struct client_operation){CTE__QUEUE_TARGETS, run_flush, {NULL}}, &call,
+                  callback, task);
+}
+
+static cte_status run_targets(const void *arguments, const char *const *texts)
+{
+    const struct client_call *call = arguments;
+    (void)texts;
     return cte_client_targets(call->client, call->infos, call->capacity, call->count);
 }
 
@@ -65,5 +131,6 @@ cte_status cte_client_targets_async(cte_client *client, cte_target_info *infos, 
 {
     struct client_call call = {
         .client = client, .infos = infos, .capacity = capacity, .count = count};
-    return submit(CTE__QUEUE_TARGETS, run_targets, &call, callback, task);
+    return submit(&(struct client_operation){CTE__QUEUE_TARGETS, run_targets, {NULL}}, &call,
+                  callback, task);
 }

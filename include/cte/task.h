@@ -124,6 +124,26 @@ cte_status cte_tag_delete_async(cte_client *client, const char *name,
 cte_status cte_client_tags_async(cte_client *client, cte_name_visitor visit, void *context,
                                  const cte_task_callback *callback, cte_task **task);
 
+/** Starts cte_tag_list_matching(); the visitor is called in a worker thread. */
+cte_status cte_tag_list_matching_async(cte_tag *tag, const char *regex, uint64_t max,
+                                       cte_name_visitor visit, void *context,
+                                       const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_tag_query(); the visitor is called in a worker thread. */
+cte_status cte_tag_query_async(cte_client *client, const char *regex, cte_query_scope scope,
+                               uint64_t max, cte_tag_visitor visit, void *context,
+                               const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_blob_query(); the visitor is called in a worker thread. */
+cte_status cte_blob_query_async(cte_client *client, const char *tag_regex, const char *blob_regex,
+                                cte_query_scope scope, uint64_t max, cte_blob_visitor visit,
+                                void *context, const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_client_flush(); to flush what other tasks put, wait for them first. */
+cte_status cte_client_flush_async(cte_client *client, cte_persistence level,
+                                  uint64_t *volatile_bytes, const cte_task_callback *callback,
+                                  cte_task **task);
+
 /** Starts cte_client_targets(). */
 cte_status cte_client_targets_async(cte_client *client, cte_target_info *infos, uint32_t capacity,
                                     uint32_t *count, const cte_task_callback *callback,
@@ -154,6 +174,16 @@ cte_status cte_blob_size_async(cte_tag *tag, const char *name, uint64_t *size_by
 /** Starts cte_blob_score(). */
 cte_status cte_blob_score_async(cte_tag *tag, const char *name, float *score,
                                 const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_blob_blocks(). */
+cte_status cte_blob_blocks_async(cte_tag *tag, const char *name, cte_blob_block *blocks,
+                                 uint32_t capacity, uint32_t *count,
+                                 const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_blob_reorganize(). */
+cte_status cte_blob_reorganize_async(cte_tag *tag, const char *name, float new_score,
+                                     cte_blob_report *report, const cte_task_callback *callback,
+                                     cte_task **task);
 
 #ifdef __cplusplus
 }

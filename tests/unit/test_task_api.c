@@ -164,6 +164,66 @@ static void test_tags(void **state)
     assert_string_equal(infos[0].kind, "ram");
 }
 
+static cte_status count_tag(void *context, const char *name, cte_tag_id id)
+{
+    return id.minor > 0 ? count_name(context, name) : -EBADMSG;
+}
+
+static cte_status count_blob(void *context, const char *name, const char *blob)
+{
+    return strcmp(name, "tag") == 0 ? count_name(context, blob) : -EBADMSG;
+}
+
+static void test_queries(void **state)
+{
+    (void)state;
+    char regex[] = "^a..$", all[] = ".*";
+    int counts[3] = {0};
+    cte_task *tasks[3];
+    assert_int_equal(cte_blob_put(tag, "abc", 0, "x", 1, 1.0f, 0), CTE_OK);
+    assert_int_equal(cte_blob_put(tag, "bbc", 0, "x", 1, 1.0f, 0), CTE_OK);
+    assert_int_equal(
+        cte_tag_list_matching_async(tag, regex, 9, count_name, &counts[0], NULL, &tasks[0]),
+        CTE_OK);
+    assert_int_equal(cte_tag_query_async(client, all, CTE_QUERY_LOCAL, 9, count_tag, &counts[1],
+                                         NULL, &tasks[1]),
+                     CTE_OK);
+    assert_int_equal(cte_blob_query_async(client, all, regex, CTE_QUERY_LOCAL, 9, count_blob,
+                                          &counts[2], NULL, &tasks[2]),
+                     CTE_OK);
+    memset(regex, 'x', sizeof regex - 1); /* copied */
+    for (int i = 0; i < 3; i++) {
+        assert_int_equal(finish(tasks[i]), CTE_OK);
+        assert_int_equal(counts[i], 1);
+    }
+}
+
+static void test_places(void **state)
+{
+    (void)state;
+    static char bytes[BLOB_BYTES];
+    cte_blob_block blocks[4];
+    cte_blob_report report;
+    uint32_t count = 0;
+    uint64_t bytes_volatile = 0;
+    cte_task *tasks[3];
+    assert_int_equal(cte_blob_put_async(tag, "blob", 0, bytes, sizeof bytes, 0.5f, 0, NULL, NULL),
+                     CTE_OK);
+    assert_int_equal(cte_blob_reorganize_async(tag, "blob", 0.75f, &report, NULL, &tasks[0]),
+                     CTE_OK);
+    assert_int_equal(cte_blob_blocks_async(tag, "blob", blocks, 4, &count, NULL, &tasks[1]),
+                     CTE_OK);
+    assert_int_equal(finish(tasks[0]), CTE_OK);
+    assert_int_equal(finish(tasks[1]), CTE_OK);
+    assert_true(report.score == 0.75f);
+    assert_int_equal(report.size_bytes, BLOB_BYTES);
+    assert_in_range(count, 1, 4);
+    assert_int_equal(
+        cte_client_flush_async(client, CTE_PERSIST_NODE, &bytes_volatile, NULL, &tasks[2]), CTE_OK);
+    assert_int_equal(finish(tasks[2]), CTE_OK);
+    assert_true(bytes_volatile >= BLOB_BYTES); /* in memory */
+}
+
 /* Puts, gets and deletions of one blob happen in the order in which they were started. */
 static void test_order(void **state)
 {
@@ -215,7 +275,7 @@ static void test_refusals(void **state)
 struct closing {
     cte_client *client;
     _Atomic int calls;
-    cte_status refused;
+    _Atomic cte_status refused;
 };
 
 static void close_in_callback(void *context, cte_status status)
@@ -378,6 +438,7 @@ static void test_fork_while_busy(void **state)
 }
 
 struct fork_in_callback {
+    bool returns; /* the child goes on as a worker would */
     _Atomic int result;
 };
 
@@ -389,6 +450,8 @@ static void fork_now(void *context, cte_status status)
     int result = -1;
     (void)status;
     pid_t child = fork();
+    if (child == 0 && forked->returns)
+        return;
     if (child == 0) {
         if (cte_blob_put_async(tag, "child", 0, "x", 1, 1.0f, 0, NULL, &own) != CTE_OK ||
             cte_task_wait(own, -1) != CTE_OK || cte_task_status(own) != CTE_OK)
@@ -405,7 +468,7 @@ static void test_fork_in_callback(void **state)
     (void)state;
     if (!TEST_FORK_WITH_THREADS)
         skip();
-    struct fork_in_callback forked = {-1};
+    struct fork_in_callback forked = {false, -1};
     cte_task_callback callback = {fork_now, &forked};
     cte_task *task;
     fflush(NULL);
@@ -413,6 +476,14 @@ static void test_fork_in_callback(void **state)
     assert_int_equal(finish(task), CTE_OK);
     assert_true(WIFEXITED(forked.result));
     assert_int_equal(WEXITSTATUS(forked.result), 7);
+    if (!TEST_EXIT_IN_CHILD)
+        return;
+    forked = (struct fork_in_callback){true, -1};
+    fflush(NULL);
+    assert_int_equal(cte_blob_put_async(tag, "blob", 0, "x", 1, 1.0f, 0, &callback, &task), CTE_OK);
+    assert_int_equal(finish(task), CTE_OK);
+    assert_true(WIFEXITED(forked.result));
+    assert_int_equal(WEXITSTATUS(forked.result), 0); /* with its last thread the child ends */
 }
 
 int main(void)
@@ -422,6 +493,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blobs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_facts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tags, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_queries, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_pending, set_up, tear_down),
