@@ -110,6 +110,12 @@ bool cte__blob_is_current(struct cte__store *store, const struct cte__blob_key *
 cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *key,
                          const struct cte__piece *pieces, size_t count, float score, bool replace);
 
+/* As cte__blob_put(), if the blob still is the one that a snapshot saw, or still is not there: else
+ * -ESTALE, and nothing is changed.  Only the snapshot's entry and version count; NULL: any blob. */
+cte_status cte__blob_put_expected(struct cte__store *store, const struct cte__blob_key *key,
+                                  const struct cte__piece *pieces, size_t count, float score,
+                                  bool replace, const struct cte__snapshot *expected);
+
 /* Gets pieces, consistently: all from one version of the blob.
  * @param missing     as in cte__snapshot_read(); pieces beyond the size are missing or zero too
  * @param size_bytes  receives the blob's size in that version; may be NULL

@@ -473,10 +473,9 @@ static cte_status publish(struct put *put, struct cte__change *change, float sco
     return status;
 }
 
-static bool is_expected(const struct put *put, const struct cte__change *change)
+static bool is_expected(const struct cte__snapshot *expected, const struct cte__change *change)
 {
-    return !put->expected ||
-           (change->entry == put->expected->entry && change->version == put->expected->version);
+    return !expected || (change->entry == expected->entry && change->version == expected->version);
 }
 
 /* Fills and stores the pages; with the blob locked or not. */
@@ -507,7 +506,7 @@ static cte_status put_unlocked(struct put *put, float score, bool replace)
     if (status == CTE_OK)
         status = cte__change_begin(&change, put->store, put->key);
     if (status == CTE_OK) {
-        if (!is_expected(put, &change))
+        if (!is_expected(put->expected, &change))
             status = -ESTALE;
         else if (change.old_small && !replace)
             status = SMALL_IN_THE_WAY;
@@ -529,7 +528,7 @@ static cte_status put_locked(struct put *put, float score, bool replace)
     cte_status status = cte__change_begin(&change, put->store, put->key);
     if (status != CTE_OK)
         return status;
-    status = !is_expected(put, &change) ? -ESTALE
+    status = !is_expected(put->expected, &change) ? -ESTALE
              : change.old_small && !replace
                  ? SMALL_IN_THE_WAY
                  : cte__snapshot_locked(put->store, change.entry, 0, UINT64_MAX, &snapshot);
@@ -561,7 +560,7 @@ static void overlay_small(const struct cte__change *change, const struct cte__pi
  * -EAGAIN asks for the other way. */
 static cte_status put_small(struct cte__store *store, const struct cte__blob_key *key,
                             const struct cte__piece *pieces, size_t count, uint64_t end,
-                            float score, bool replace)
+                            float score, bool replace, const struct cte__snapshot *expected)
 {
     char bytes[CTE__SMALL_MAX];
     struct cte__change change;
@@ -569,7 +568,9 @@ static cte_status put_small(struct cte__store *store, const struct cte__blob_key
     if (status != CTE_OK)
         return status;
     uint64_t size = replace ? end : cte__max(end, change.size_bytes);
-    if (change.old.count > 0 && !replace)
+    if (!is_expected(expected, &change))
+        status = -ESTALE;
+    else if (change.old.count > 0 && !replace)
         status = -EAGAIN;
     for (size_t i = 0; i < change.old.count && status == CTE_OK; i++)
         status = cte__change_drop(&change, &change.old.spans[i]);
@@ -628,14 +629,21 @@ static cte_status expand(struct cte__store *store, const struct cte__blob_key *k
 cte_status cte__blob_put(struct cte__store *store, const struct cte__blob_key *key,
                          const struct cte__piece *pieces, size_t count, float score, bool replace)
 {
+    return cte__blob_put_expected(store, key, pieces, count, score, replace, NULL);
+}
+
+cte_status cte__blob_put_expected(struct cte__store *store, const struct cte__blob_key *key,
+                                  const struct cte__piece *pieces, size_t count, float score,
+                                  bool replace, const struct cte__snapshot *expected)
+{
     uint64_t end = pieces_end(pieces, count);
     cte__store_sweep_if_wanted(store);
     for (;;) {
         cte_status status = -EAGAIN;
         if (key->type == CTE__ENTRY_BLOB && end <= CTE__SMALL_MAX && (end > 0 || replace))
-            status = put_small(store, key, pieces, count, end, score, replace);
+            status = put_small(store, key, pieces, count, end, score, replace, expected);
         if (status == -EAGAIN)
-            status = put_pages(store, key, pieces, count, score, replace, NULL);
+            status = put_pages(store, key, pieces, count, score, replace, expected);
         if (status != SMALL_IN_THE_WAY)
             return status;
         status = expand(store, key);

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "blob/append.h"
 #include "blob/change.h"
 #include "blob/tag.h"
 
@@ -20,27 +21,48 @@ cte_status cte__user_key(const cte_tag *tag, const char *name, struct cte__blob_
 static cte_status check_put(uint64_t offset, const void *data, size_t size, float score,
                             uint32_t flags)
 {
+    uint32_t known = CTE_BLOB_REPLACE | CTE_BLOB_EXCLUSIVE;
     /* Written so that a NaN fails. */
-    if (!(score >= 0.0f && score <= 1.0f) || (flags & ~(uint32_t)CTE_BLOB_REPLACE) != 0 ||
-        (size > 0 && !data))
+    if (!(score >= 0.0f && score <= 1.0f) || (flags & ~known) != 0 || (size > 0 && !data))
         return -EINVAL;
     return offset > BLOB_BYTES_MAX || size > BLOB_BYTES_MAX - offset ? -EFBIG : CTE_OK;
 }
 
-/* Makes an empty blob unless there is one. */
-static cte_status make_empty(struct cte__store *store, const struct cte__blob_key *key, float score)
+/* Makes an empty blob unless there is one; *size_bytes receives the blob's size. */
+static cte_status make_empty(struct cte__store *store, const struct cte__blob_key *key, float score,
+                             bool exclusive, uint64_t *size_bytes)
 {
     struct cte__change change;
     cte__store_sweep_if_wanted(store);
     cte_status status = cte__change_begin(&change, store, key);
     if (status != CTE_OK)
         return status;
+    *size_bytes = change.size_bytes;
     if (change.entry == 0) {
         change.score = score;
         status = cte__change_commit(&change);
+    } else if (exclusive) {
+        status = -EEXIST;
     }
     cte__change_end(&change);
     return status;
+}
+
+static cte_status put_checked(struct cte__store *store, const struct cte__blob_key *key,
+                              uint64_t offset, const void *data, size_t size, float score,
+                              uint32_t flags)
+{
+    bool replace = flags & CTE_BLOB_REPLACE, exclusive = flags & CTE_BLOB_EXCLUSIVE;
+    struct cte__piece piece = {offset, size, (char *)data};
+    uint64_t size_bytes;
+    if (size == 0 && !replace)
+        return make_empty(store, key, score, exclusive, &size_bytes);
+    if (!exclusive)
+        return cte__blob_put(store, key, &piece, size > 0, score, replace);
+    struct cte__snapshot none;
+    cte__snapshot_init(&none);
+    cte_status status = cte__blob_put_expected(store, key, &piece, size > 0, score, replace, &none);
+    return status == -ESTALE ? -EEXIST : status;
 }
 
 cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
@@ -52,12 +74,26 @@ cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const v
         status = check_put(offset, data, size, score, flags);
     if (status != CTE_OK)
         return status;
-    bool replace = flags & CTE_BLOB_REPLACE;
-    if (size == 0)
-        return replace ? cte__blob_put(tag->store, &key, NULL, 0, score, true)
-                       : make_empty(tag->store, &key, score);
-    struct cte__piece piece = {offset, size, (char *)data};
-    return cte__blob_put(tag->store, &key, &piece, 1, score, replace);
+    return put_checked(tag->store, &key, offset, data, size, score, flags);
+}
+
+cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, size_t size,
+                           float score, uint64_t *offset)
+{
+    struct cte__blob_key key;
+    uint64_t end;
+    cte_status status = cte__user_key(tag, name, &key);
+    if (status == CTE_OK)
+        status = check_put(0, data, size, score, 0);
+    if (status != CTE_OK)
+        return status;
+    cte__store_sweep_if_wanted(tag->store);
+    status = size == 0
+                 ? make_empty(tag->store, &key, score, false, &end)
+                 : cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, &end);
+    if (status == CTE_OK && offset)
+        *offset = end;
+    return status;
 }
 
 cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,

@@ -206,7 +206,8 @@ struct cte__runs {
 struct cte__file_state {
     struct cte__mutex lock; /* open, close, truncate */
     struct cte__mutex
-        lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate */
+        lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate;
+                                           user tags: appending */
     _Atomic uint64_t size_bytes;
     _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot: keeps the record alive */
     _Atomic uint64_t joined[CTE__SLOTS_MAX / 64];  /* openers that found the state set up; changes

@@ -27,6 +27,8 @@ static cte_status make_record(struct cte__store *store, cte__unit *unit)
         return status;
     struct cte__tag_record *record = cte__tag_at(store, *unit);
     cte__mutex_init(&record->lock);
+    for (int i = 0; i < CTE__DRAIN_LANES; i++)
+        cte__mutex_init(&record->file.lane[i]);
     record->type = CTE__ENTRY_TAG;
     record->dead = 1;
     struct cte__tag_record *root = lock_root(store);

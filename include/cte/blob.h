@@ -83,7 +83,9 @@ cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *con
 
 /** Flags of cte_blob_put(). */
 enum {
-    CTE_BLOB_REPLACE = 1 /**< afterwards the blob consists of these bytes only */
+    CTE_BLOB_REPLACE = 1,  /**< afterwards the blob consists of these bytes only */
+    CTE_BLOB_EXCLUSIVE = 2 /**< if there is such a blob, -EEXIST and nothing else happens; of several
+                                who put it at a time one succeeds */
 };
 
 /**
@@ -95,6 +97,15 @@ enum {
  */
 cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
                         size_t size, float score, uint32_t flags);
+
+/**
+ * Stores bytes behind the last byte of a blob, making it if there is none.  Of several who append at
+ * a time each gets a range of its own, none overlaps, and no gap is between them.
+ * @param offset  receives where the bytes begin: the size the blob had; may be NULL
+ * @return as cte_blob_put()
+ */
+cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, size_t size,
+                           float score, uint64_t *offset);
 
 /**
  * Reads bytes [offset, offset + size), all from one state of the blob; fewer past its end.
