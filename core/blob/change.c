@@ -81,18 +81,18 @@ cte_status cte__blob_lock(struct cte__store *store, const struct cte__blob_key *
     return CTE_OK;
 }
 
-cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
-                             const struct cte__blob_key *key)
+/* Loads a blob whose shard is locked. */
+static cte_status begin(struct cte__change *change, struct cte__store *store,
+                        const struct cte__blob_key *key, const struct cte__locked_blob *blob,
+                        bool shard_is_callers)
 {
-    struct cte__locked_blob blob;
-    cte_status status = cte__blob_lock(store, key, &blob);
-    if (status != CTE_OK)
-        return status;
+    cte_status status = CTE_OK;
     change->store = store;
     change->key = key;
-    change->hash = blob.hash;
-    change->shard = blob.shard;
-    change->entry = blob.entry;
+    change->hash = blob->hash;
+    change->shard = blob->shard;
+    change->shard_is_callers = shard_is_callers;
+    change->entry = blob->entry;
     change->version = 0;
     change->size_bytes = 0;
     change->score = 0;
@@ -112,6 +112,25 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
     if (status != CTE_OK)
         cte__change_end(change);
     return status;
+}
+
+cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
+                             const struct cte__blob_key *key)
+{
+    struct cte__locked_blob blob;
+    cte_status status = cte__blob_lock(store, key, &blob);
+    return status == CTE_OK ? begin(change, store, key, &blob, false) : status;
+}
+
+cte_status cte__change_begin_locked(struct cte__change *change, struct cte__store *store,
+                                    const struct cte__blob_key *key, struct cte__shard *shard)
+{
+    struct cte__locked_blob blob = {.shard = shard};
+    blob.hash = cte__name_hash(cte__blob_key_tag_id(store, key), key->name, key->name_bytes);
+    if (!tag_matches(store, key))
+        return CTE_ERR_NOT_FOUND;
+    blob.entry = cte__index_find(store, shard, blob.hash, key->tag, key->name, key->name_bytes);
+    return begin(change, store, key, &blob, true);
 }
 
 /* ---- the new state -------------------------------------------------------------------------- */
@@ -305,7 +324,7 @@ static void note_checksums(struct cte__change *change)
 
 /* From here on the old pieces belong to this process: if it dies, the sweep asks the index whether
  * they are still in use, whichever side of the publish store it died on (I3). */
-static void retire_old(struct cte__change *change)
+void cte__change_retire(struct cte__change *change)
 {
     struct cte__store *store = change->store;
     uint16_t self = cte__store_self(store);
@@ -369,7 +388,7 @@ cte_status cte__change_commit(struct cte__change *change)
     }
     struct cte__entry *entry = cte__entry_at(store, change->entry);
     note_checksums(change);
-    retire_old(change);
+    cte__change_retire(change);
     entry->score = change->score;
     entry->modified_ns = cte__realtime_ns();
     atomic_store_explicit(&entry->version,
@@ -387,7 +406,7 @@ cte_status cte__change_commit(struct cte__change *change)
 
 void cte__change_remove(struct cte__change *change)
 {
-    retire_old(change);
+    cte__change_retire(change);
     cte__index_remove(change->store, change->shard, change->hash, change->entry);
     change->committed = true;
 }
@@ -408,7 +427,8 @@ static void free_gone(struct cte__change *change)
 
 void cte__change_end(struct cte__change *change)
 {
-    cte__shard_unlock(change->shard);
+    if (!change->shard_is_callers)
+        cte__shard_unlock(change->shard);
     if (change->committed)
         free_gone(change);
     cte__span_list_free(&change->old);

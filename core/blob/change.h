@@ -10,6 +10,7 @@ struct cte__change {
     const struct cte__blob_key *key;
     uint64_t hash;
     struct cte__shard *shard; /* locked between begin and end */
+    bool shard_is_callers;    /* who unlocks it */
 
     /* Filled by begin: the blob as it is.  The checksums are in the store, stable while locked. */
     cte__unit entry; /* 0: there is none */
@@ -35,6 +36,11 @@ struct cte__change {
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
                              const struct cte__blob_key *key);
 
+/* The same with the shard of the key's name locked by the caller, who also unlocks it, after
+ * cte__change_end(). */
+cte_status cte__change_begin_locked(struct cte__change *change, struct cte__store *store,
+                                    const struct cte__blob_key *key, struct cte__shard *shard);
+
 /* Pages that stay as they are, part of an old span or all of it. */
 cte_status cte__change_keep(struct cte__change *change, const struct cte__span *span);
 
@@ -53,6 +59,9 @@ cte_status cte__change_add(struct cte__change *change, const struct cte__span *f
 /* Publishes the new state by one store (I1).  On error the blob is as before.  The old small bytes
  * are gone afterwards. */
 cte_status cte__change_commit(struct cte__change *change);
+
+/* Takes over what the blob refers to and `gone` names, before it becomes unreachable (I3). */
+void cte__change_retire(struct cte__change *change);
 
 /* Takes the blob out of the index. */
 void cte__change_remove(struct cte__change *change);

@@ -5,6 +5,7 @@
 
 #include "blob/append.h"
 #include "blob/change.h"
+#include "blob/rename.h"
 #include "blob/tag.h"
 
 cte_status cte__user_key(const cte_tag *tag, const char *name, struct cte__blob_key *key)
@@ -114,6 +115,27 @@ cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *b
         return there == size ? CTE_OK : -ENODATA;
     *bytes_read = there;
     return CTE_OK;
+}
+
+cte_status cte_blob_move(cte_tag *tag, const char *name, cte_tag *new_tag, const char *new_name,
+                         uint32_t flags)
+{
+    struct cte__blob_key from, to;
+    cte_status status = flags & ~(uint32_t)CTE_BLOB_REPLACE ? -EINVAL : CTE_OK;
+    if (status == CTE_OK)
+        status = cte__user_key(tag, name, &from);
+    if (status == CTE_OK)
+        status = cte__user_key(new_tag, new_name, &to);
+    if (status == CTE_OK && tag->store != new_tag->store &&
+        strcmp(tag->store->directory, new_tag->store->directory) != 0)
+        status = -EXDEV;
+    return status == CTE_OK ? cte__blob_rename(tag->store, &from, &to, flags & CTE_BLOB_REPLACE)
+                            : status;
+}
+
+cte_status cte_blob_rename(cte_tag *tag, const char *name, const char *new_name, uint32_t flags)
+{
+    return cte_blob_move(tag, name, tag, new_name, flags);
 }
 
 cte_status cte_blob_delete(cte_tag *tag, const char *name)

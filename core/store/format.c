@@ -189,6 +189,7 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
         .units_offset = sizes.units_offset,
     };
     cte__mutex_init(&header->sweep_lock);
+    cte__mutex_init(&header->rename_lock);
     struct cte__shard *shards = (void *)(store->base + sizes.shards_offset);
     for (uint32_t i = 0; i < CTE__SHARDS; i++)
         cte__mutex_init(&shards[i].lock);

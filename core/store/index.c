@@ -87,6 +87,19 @@ void cte__shard_unlock(struct cte__shard *shard)
     cte__mutex_unlock(&shard->lock);
 }
 
+/* True if an entry, whose shard is locked, is visible.  Who was renaming it died: what its state
+ * says in a roundabout way is now said plainly. */
+static bool settle(struct cte__store *store, cte__unit unit)
+{
+    struct cte__entry *entry = cte__entry_at(store, unit);
+    if (atomic_load_explicit(&entry->state, memory_order_acquire) == CTE__ENTRY_LIVE)
+        return true;
+    if (!cte__entry_visible(store, unit))
+        return false;
+    atomic_store_explicit(&entry->state, CTE__ENTRY_LIVE, memory_order_release);
+    return true;
+}
+
 cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                           cte__unit tag, const void *name, uint32_t name_bytes)
 {
@@ -101,8 +114,7 @@ cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, ui
             continue;
         const struct cte__entry *entry = cte__entry_at(store, slot_entry(word));
         if (entry->tag == tag && entry->name_bytes == name_bytes &&
-            memcmp(entry->name, name, name_bytes) == 0 &&
-            atomic_load_explicit(&entry->state, memory_order_acquire) == CTE__ENTRY_LIVE)
+            memcmp(entry->name, name, name_bytes) == 0 && settle(store, slot_entry(word)))
             return slot_entry(word);
     }
 }
@@ -259,7 +271,8 @@ cte_status cte__tag_each(struct cte__store *store, struct cte__tag_record *tag,
     lock_tag(tag);
     for (cte__unit unit = atomic_load(&tag->list_head); unit != 0 && status == CTE_OK;) {
         const struct cte__entry *entry = cte__entry_at(store, unit);
-        if (atomic_load_explicit(&entry->state, memory_order_acquire) == CTE__ENTRY_LIVE)
+        if (atomic_load_explicit(&entry->state, memory_order_acquire) == CTE__ENTRY_LIVE ||
+            cte__entry_visible(store, unit))
             status = visit(context, unit, entry);
         unit = entry->list_next;
     }

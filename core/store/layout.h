@@ -56,7 +56,7 @@ struct cte__mutex {
 /* An attached process. */
 struct cte__slot {
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t pid; /* 0: slot is free */
-    uint32_t reserved;
+    _Atomic uint32_t switched; /* 1: its rename happened; see CTE__ENTRY_LEAVING */
     uint64_t start_time; /* of the process, clock ticks after boot: tells a reused pid */
 };
 
@@ -116,6 +116,11 @@ enum cte__entry_state {
     CTE__ENTRY_NEW = 0,  /* linked, not visible: being made, or leaving the index */
     CTE__ENTRY_LIVE = 1, /* the one store that makes an entry visible */
     CTE__ENTRY_DEAD = 2, /* deleted; waits for the reaper */
+    /* Names of a blob that is being renamed by the process that the entry's owner word tells.
+     * LEAVING is visible until that process's slot says `switched`, ARRIVING from then on: one store
+     * changes all of them. */
+    CTE__ENTRY_LEAVING = 3,
+    CTE__ENTRY_ARRIVING = 4,
 };
 
 enum cte__entry_type {
@@ -261,6 +266,7 @@ struct cte__store_header {
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
     struct cte__mutex sweep_lock;
+    struct cte__mutex rename_lock; /* one rename at a time: it may lock two shards */
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
     struct cte__slot slots[CTE__SLOTS_MAX];
     struct cte__target_record targets[CTE__TARGETS_MAX];

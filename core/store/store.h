@@ -2,8 +2,9 @@
 /* The node-shared store as one process sees it.
  *
  * Lock order, outermost first; skipping levels is fine, going back is not:
- *   store directory flock → file.lock → file.lane → sweep_lock → shard.lock → tag_record.lock →
- * arena.lock
+ *   store directory flock → file.lock → file.lane → rename_lock → sweep_lock → shard.lock →
+ *   tag_record.lock → arena.lock
+ * Who renames locks two shards, and two lists: lower address first.
  */
 #ifndef CTE_CORE_STORE_STORE_H
 #define CTE_CORE_STORE_STORE_H
@@ -189,6 +190,10 @@ uint64_t cte__name_hash(uint64_t tag_id, const void *name, uint32_t name_bytes);
 cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                           cte__unit tag, const void *name, uint32_t name_bytes);
 
+/* True if an entry stands for a name, as far as its state says: whoever does not have its shard
+ * locked, or its tag's list, may see it change. */
+bool cte__entry_visible(const struct cte__store *store, cte__unit entry);
+
 /* Makes an entry, links it on its tag's list and in the index, still invisible (state NEW); the
  * shard is locked.  cte__entry_show() makes it visible. */
 cte_status cte__index_insert(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
@@ -199,6 +204,17 @@ void cte__entry_show(struct cte__store *store, cte__unit entry);
 /* Takes a live entry out; the shard is locked.  The caller retired what its map refers to. */
 void cte__index_remove(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                        cte__unit entry);
+
+/* Shows `arriving`, which is new, and hides `leaving` and `gone` (0: none), by one store;
+ * afterwards `leaving` and `gone` are to be removed.  Their shards and the header's rename_lock are
+ * held; what `gone` alone refers to belongs to this process. */
+void cte__entries_switch(struct cte__store *store, cte__unit arriving, cte__unit leaving,
+                         cte__unit gone);
+
+/* Locks the shards of two names, in order; they may be the same. */
+void cte__shards_lock_two(struct cte__store *store, uint64_t hash_a, uint64_t hash_b,
+                          struct cte__shard **a, struct cte__shard **b);
+void cte__shards_unlock_two(struct cte__shard *a, struct cte__shard *b);
 
 /* Frees dead entries of a tag's list if they are many, or all (`force`). */
 void cte__tag_reap(struct cte__store *store, struct cte__tag_record *tag, bool force);

@@ -127,8 +127,9 @@ static void mark_list(struct marks *marks, struct cte__tag_record *tag)
         struct cte__entry *entry = cte__entry_at(store, unit);
         uint16_t owner = unit_owner(store, unit);
         mark_units(marks, unit, sizeof *entry + entry->name_bytes);
+        uint8_t state = atomic_load(&entry->state);
         if (marks->hand_to_reaper && owner <= CTE__SLOTS_MAX && marks->dead[owner] &&
-            atomic_load(&entry->state) == CTE__ENTRY_NEW) {
+            state != CTE__ENTRY_LIVE && state != CTE__ENTRY_DEAD) {
             atomic_store(&entry->state, CTE__ENTRY_DEAD);
             atomic_fetch_add(&tag->dead_count, 1);
         }
@@ -167,10 +168,11 @@ static void mark_contents(struct marks *marks, uint64_t location)
     }
 }
 
-static void mark_entry(struct marks *marks, const struct cte__entry *entry)
+static void mark_entry(struct marks *marks, cte__unit unit)
 {
+    const struct cte__entry *entry = cte__entry_at(marks->store, unit);
     uint64_t location = atomic_load(&entry->location);
-    if (atomic_load(&entry->state) != CTE__ENTRY_LIVE || location == 0)
+    if (!cte__entry_visible(marks->store, unit) || location == 0)
         return;
     if (entry->type == CTE__ENTRY_TAG || entry->type == CTE__ENTRY_FILE) {
         mark_record(marks, cte__location_unit(location));
@@ -192,14 +194,14 @@ static void mark_shard(struct marks *marks, uint32_t index)
         for (uint64_t i = 0; i < slots; i++) {
             cte__unit unit = (cte__unit)atomic_load(&table[i]);
             if (unit > 1)
-                mark_entry(marks, cte__entry_at(store, unit));
+                mark_entry(marks, unit);
         }
     }
     cte__shard_unlock(shard);
 }
 
-/* Takes entries that are not visible out of the index.  With the shard locked, whoever was showing
- * or hiding one died on it; its memory must not be reused while the index refers to it. */
+/* Takes entries that are not visible out of the index.  With the shard locked, whoever was showing,
+ * hiding or renaming one died on it; its memory must not be reused while the index refers to it. */
 static void purge_shard(struct cte__store *store, uint32_t index)
 {
     struct cte__shard *shard = cte__shard_lock(store, index);
@@ -208,7 +210,11 @@ static void purge_shard(struct cte__store *store, uint32_t index)
     _Atomic uint64_t *table = word != 0 ? cte__unit_at(store, (cte__unit)(word >> 8)) : NULL;
     for (uint64_t i = 0; i < slots; i++) {
         cte__unit unit = (cte__unit)atomic_load(&table[i]);
-        if (unit > 1 && atomic_load(&cte__entry_at(store, unit)->state) != CTE__ENTRY_LIVE)
+        if (unit <= 1)
+            continue;
+        if (cte__entry_visible(store, unit))
+            atomic_store(&cte__entry_at(store, unit)->state, CTE__ENTRY_LIVE);
+        else
             atomic_store(&table[i], CTE__SLOT_DELETED);
     }
     cte__shard_unlock(shard);
@@ -277,7 +283,10 @@ void cte__store_sweep(struct cte__store *store)
         cte__log_warn("store %s: no memory to take back what dead processes left",
                       store->directory);
     } else {
-        bool died = cte__mutex_lock(&store->header->sweep_lock); /* a sweep can be begun again */
+        /* Nobody renames meanwhile: a blob that goes from a shard that is not marked yet to one
+         * that is would be taken for unreachable.  A sweep can be begun again. */
+        bool died = cte__mutex_lock(&store->header->rename_lock);
+        died = cte__mutex_lock(&store->header->sweep_lock);
         (void)died;
         atomic_store(&store->header->sweep_wanted, 0);
         if (find_dead(marks)) {
@@ -294,6 +303,7 @@ void cte__store_sweep(struct cte__store *store)
                            store->directory, (unsigned long long)pages, (unsigned long long)units);
         }
         cte__mutex_unlock(&store->header->sweep_lock);
+        cte__mutex_unlock(&store->header->rename_lock);
     }
     if (marks)
         marks_free(marks);

@@ -81,7 +81,7 @@ cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *con
 
 /* ---- blobs ---------------------------------------------------------------------------------- */
 
-/** Flags of cte_blob_put(). */
+/** Flags of cte_blob_put(); CTE_BLOB_REPLACE also of cte_blob_rename(). */
 enum {
     CTE_BLOB_REPLACE = 1,  /**< afterwards the blob consists of these bytes only */
     CTE_BLOB_EXCLUSIVE = 2 /**< if there is such a blob, -EEXIST and nothing else happens; of several
@@ -115,6 +115,18 @@ cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, siz
  */
 cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
                         size_t *bytes_read);
+
+/**
+ * Gives a blob another name; its bytes, score and times stay.  At any time it is seen under one of
+ * the two names, also if the process dies in between.  The same name changes nothing.
+ * @param flags  CTE_BLOB_REPLACE: a blob that has the new name is deleted by the same step
+ * @return -EEXIST: there is one, and the flag is not given
+ */
+cte_status cte_blob_rename(cte_tag *tag, const char *name, const char *new_name, uint32_t flags);
+
+/** As cte_blob_rename(), into another tag; -EXDEV: one of another store. */
+cte_status cte_blob_move(cte_tag *tag, const char *name, cte_tag *new_tag, const char *new_name,
+                         uint32_t flags);
 
 /** Deletes a blob; its space is free when this returns. */
 cte_status cte_blob_delete(cte_tag *tag, const char *name);

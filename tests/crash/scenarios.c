@@ -7,6 +7,9 @@
 
 #include <cte/file.h>
 
+#include "blob/append.h"
+#include "blob/move.h"
+#include "blob/rename.h"
 #include "file/tracked.h"
 
 enum { OLD_BYTES = 18000, FILE_BYTES = 20000 };
@@ -129,6 +132,160 @@ static cte_status remove_blob(struct stage *stage)
 {
     struct cte__blob_key key = blob_key(stage);
     return cte__blob_remove(stage->store, &key);
+}
+
+static cte_status put_exclusive(struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    struct cte__piece piece = {0, 9000, bytes_of(7)};
+    struct cte__snapshot none;
+    cte__snapshot_init(&none);
+    return cte__blob_put_expected(stage->store, &key, &piece, 1, 1.0f, false, &none);
+}
+
+static cte_status append_to_blob(struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    uint64_t offset;
+    return cte__blob_append(stage->store, &key, bytes_of(8), 7000, 1.0f, 1 << 20, &offset);
+}
+
+static cte_status reorganize(struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    struct cte__move move = {.score = 0.0f};
+    struct cte__move_result result;
+    cte_status status = cte__blob_move(stage->store, &key, &move, &result);
+    assert_true(status != CTE_OK || result.pages_moved > 0);
+    return status;
+}
+
+static cte_status move_off_ram(struct stage *stage)
+{
+    struct cte__blob_key key = chunk_key(stage);
+    struct cte__move move = {.score = -1.0f, .avoid = 1};
+    return cte__blob_move(stage->store, &key, &move, NULL);
+}
+
+/* ---- names of blobs ------------------------------------------------------------------------- */
+
+enum { FIRST_BYTES = 9000, SECOND_BYTES = 7000, HALF = SEEN_BYTES / 2 };
+
+static struct cte__blob_key other_key(const struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    key.name = "another name";
+    key.name_bytes = 12;
+    return key;
+}
+
+static struct cte__blob_key foreign_key(const struct stage *stage)
+{
+    struct cte__blob_key key = other_key(stage);
+    key.tag = stage->others.unit;
+    key.tag_id = stage->others.id;
+    return key;
+}
+
+static void one_name(struct stage *stage)
+{
+    no_blob(stage);
+    remove_if_there(stage, other_key(stage));
+    remove_if_there(stage, foreign_key(stage));
+    assert_int_equal(put(stage, blob_key(stage), 0, FIRST_BYTES, 1, false), CTE_OK);
+}
+
+static void two_names(struct stage *stage)
+{
+    one_name(stage);
+    assert_int_equal(put(stage, other_key(stage), 0, SECOND_BYTES, 2, false), CTE_OK);
+}
+
+static void two_tags(struct stage *stage)
+{
+    one_name(stage);
+    assert_int_equal(put(stage, foreign_key(stage), 0, 300, 2, false), CTE_OK);
+}
+
+/* Both names, each in a half of what is seen; lists must agree with the index. */
+static void look_at_names(struct stage *stage, struct cte__blob_key other, struct seen *seen)
+{
+    struct seen old, new;
+    look_at(stage, blob_key(stage), &old);
+    look_at(stage, other, &new);
+    memset(seen, 0, sizeof *seen);
+    seen->exists = old.exists;
+    seen->dirty = new.exists;
+    seen->size = old.size << 32 | new.size;
+    memcpy(seen->bytes, old.bytes, HALF);
+    memcpy(seen->bytes + HALF, new.bytes, HALF);
+}
+
+static void look_at_two_names(struct stage *stage, struct seen *seen)
+{
+    look_at_names(stage, other_key(stage), seen);
+}
+
+static void look_at_two_tags(struct stage *stage, struct seen *seen)
+{
+    look_at_names(stage, foreign_key(stage), seen);
+}
+
+static cte_status rename_blob(struct stage *stage)
+{
+    struct cte__blob_key from = blob_key(stage), to = other_key(stage);
+    return cte__blob_rename(stage->store, &from, &to, true);
+}
+
+static cte_status move_to_tag(struct stage *stage)
+{
+    struct cte__blob_key from = blob_key(stage), to = foreign_key(stage);
+    return cte__blob_rename(stage->store, &from, &to, true);
+}
+
+/* ---- full targets --------------------------------------------------------------------------- */
+
+enum { PAGES_LEFT = 6 };
+
+static struct cte__blob_key filler_key(const struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    key.name = "filler";
+    key.name_bytes = 6;
+    return key;
+}
+
+static uint64_t free_pages(const struct stage *stage)
+{
+    uint64_t bytes = 0;
+    for (uint32_t t = 0; t < stage->store->header->target_count; t++)
+        bytes += cte__target_free_bytes(stage->store, t);
+    return bytes / 4096;
+}
+
+/* A blob of five pages, six are free: one more copy of it, as all changes need, just fits. */
+static void nearly_full(struct stage *stage)
+{
+    old_blob(stage);
+    if (free_pages(stage) == PAGES_LEFT)
+        return;
+    remove_if_there(stage, filler_key(stage));
+    size_t bytes = (size_t)(free_pages(stage) - PAGES_LEFT) * 4096;
+    char *memory = calloc(bytes, 1);
+    assert_non_null(memory);
+    struct cte__blob_key key = filler_key(stage);
+    struct cte__piece piece = {0, bytes, memory};
+    assert_int_equal(cte__blob_put(stage->store, &key, &piece, 1, 1.0f, false), CTE_OK);
+    assert_int_equal(free_pages(stage), PAGES_LEFT);
+    free(memory);
+}
+
+static cte_status empty_ram(struct stage *stage)
+{
+    struct cte__blob_key key = blob_key(stage);
+    struct cte__move move = {.score = 0.5f, .avoid = 1};
+    cte_status status = cte__blob_move(stage->store, &key, &move, NULL);
+    return status == -ENOSPC ? CTE_OK : status; /* where it lies is not what is seen */
 }
 
 /* ---- chunks --------------------------------------------------------------------------------- */
@@ -402,6 +559,15 @@ const struct scenario scenarios[] = {
     {"replace", old_blob, replace, look_at_blob, false},
     {"replace by a part of a page", old_blob, replace_by_part, look_at_blob, false},
     {"remove", old_blob, remove_blob, look_at_blob, false},
+    {"put if absent", no_blob, put_exclusive, look_at_blob, false},
+    {"append", old_blob, append_to_blob, look_at_blob, false},
+    {"append to none", no_blob, append_to_blob, look_at_blob, false},
+    {"reorganize", old_blob, reorganize, look_at_blob, false},
+    {"rename", one_name, rename_blob, look_at_two_names, false},
+    {"rename over another", two_names, rename_blob, look_at_two_names, false},
+    {"move to another tag", one_name, move_to_tag, look_at_two_tags, false},
+    {"move over another", two_tags, move_to_tag, look_at_two_tags, false},
+    {"chunk moved off a target", old_chunk, move_off_ram, look_at_chunk, false},
     {"put of a new chunk", no_chunk, put_runs, look_at_chunk, false},
     {"put of runs", old_chunk, put_runs, look_at_chunk, false},
     {"trim of a part", old_chunk, trim_part, look_at_chunk, false},
@@ -417,6 +583,9 @@ const struct scenario scenarios[] = {
     {"file grown", undrained_file, append_to_file, look_at_file, true},
     {"file cut", undrained_file, cut_file, look_at_file, true},
     {"file drained", undrained_file, drain_file, look_at_file, true},
+    {"overwrite in a nearly full store", nearly_full, put_all, look_at_blob, false},
+    {"put of a part in a nearly full store", nearly_full, put_part, look_at_blob, false},
+    {"move in a nearly full store", nearly_full, empty_ram, look_at_blob, false},
 };
 const size_t scenario_count = sizeof scenarios / sizeof scenarios[0];
 
@@ -434,6 +603,9 @@ void stage_open(struct stage *stage, const char *more)
     stage->store = stage->client->store;
     assert_int_equal(
         cte__user_tag_find(stage->store, "blobs", 5, CTE__USER_TAG_CREATE, &stage->blobs), CTE_OK);
+    assert_int_equal(
+        cte__user_tag_find(stage->store, "others", 6, CTE__USER_TAG_CREATE, &stage->others),
+        CTE_OK);
     assert_int_equal(cte__tag_find(stage->store, &chunks, true, cte__store_self(stage->store),
                                    &stage->chunks, &created),
                      CTE_OK);
@@ -444,12 +616,16 @@ void stage_close(struct stage *stage)
     char store[300];
     cte__snapshot_free(&stage->snapshot);
     no_blob(stage);
+    remove_if_there(stage, other_key(stage));
+    remove_if_there(stage, foreign_key(stage));
+    remove_if_there(stage, filler_key(stage));
     no_chunk(stage);
     no_record(stage);
     no_tag(stage);
     assert_int_equal(cte__file_leave(stage->store, stage->chunks, cte__store_self(stage->store)),
                      CTE_OK);
     assert_int_equal(remove_tag(stage, "blobs"), CTE_OK);
+    assert_int_equal(remove_tag(stage, "others"), CTE_OK);
     test_audit(stage->store);
     assert_int_equal(cte_client_close(stage->client), CTE_OK);
     snprintf(store, sizeof store, "%s/cte-%u-test", stage->directory, (unsigned)geteuid());

@@ -24,7 +24,7 @@ struct stage {
     cte_config *config;
     cte_client *client;
     struct cte__store *store;
-    struct cte__user_tag blobs;
+    struct cte__user_tag blobs, others;
     cte__unit chunks; /* a file's record */
     struct cte__snapshot snapshot;
     unsigned checks;
