@@ -20,14 +20,15 @@ static struct cte__mutex *lock_lane(struct cte__store *store, const struct cte__
 static cte_status identify(struct cte__store *store, const struct cte__blob_key *key,
                            struct cte__snapshot *seen)
 {
-    struct cte__change change;
-    cte_status status = cte__change_begin(&change, store, key);
+    struct cte__locked_blob blob;
+    cte_status status = cte__blob_lock(store, key, &blob);
     if (status != CTE_OK)
         return status;
-    seen->entry = change.entry;
-    seen->version = change.version;
-    seen->size_bytes = change.size_bytes;
-    cte__change_end(&change);
+    const struct cte__entry *entry = blob.entry != 0 ? cte__entry_at(store, blob.entry) : NULL;
+    seen->entry = blob.entry;
+    seen->version = entry ? atomic_load(&entry->version) : 0;
+    seen->size_bytes = entry ? cte__entry_size(store, entry) : 0;
+    cte__shard_unlock(blob.shard);
     return CTE_OK;
 }
 
