@@ -29,8 +29,8 @@ struct cte__config_origin {
 
 /* One element of `storage:`. */
 struct cte__config_target {
-    char path[PATH_MAX]; /* file: absolute path of a file; ram: a label for messages, may be "" */
-    char kind[16];       /* bdev_type: "ram", "file" */
+    char path[PATH_MAX];              /* absolute; ram: a label for messages, may be "" */
+    char kind[16];                    /* bdev_type: "ram", "dev_dax", "file" */
     uint64_t capacity_bytes;          /* capacity_limit, > 0 */
     float score;                      /* 0 … 1; < 0: automatic */
     char io[16];                      /* file: "buffered", "uring"; "": buffered */

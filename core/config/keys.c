@@ -15,14 +15,20 @@ enum {
 };
 
 /* clang-format off */
-#define CHOICE(name, value) {name, value, false}
-#define NOT_YET(name)       {name, -1, true}
-#define CHOICES_END         {NULL, 0, false}
+#define CHOICE(name, value) {name, value, NULL}
+#define NOT_YET(name)       {name, -1, "is known but not yet supported"}
+#define CHOICES_END         {NULL, 0, NULL}
+
+#ifdef CTE_HAVE_LIBPMEM
+#define DEV_DAX CHOICE("dev_dax", 2)
+#else
+#define DEV_DAX {"dev_dax", -1, "is not there: this library was built without libpmem"}
+#endif
 
 static const struct cte__config_choice store_choices[] = {
     CHOICE("auto", false), CHOICE("keep", true), CHOICES_END};
 static const struct cte__config_choice kind_choices[] = {
-    CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), NOT_YET("dev_dax"), CHOICES_END};
+    CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), DEV_DAX, CHOICES_END};
 static const struct cte__config_choice io_choices[] = {
     CHOICE("buffered", 0), CHOICE("uring", 1), CHOICES_END};
 static const struct cte__config_choice placement_choices[] = {

@@ -24,7 +24,7 @@ enum cte__config_type {
 struct cte__config_choice {
     const char *name;
     int value;
-    bool unsupported; /* in the reference document, but not in this version */
+    const char *unsupported; /* in the reference document; why this library cannot do it, or NULL */
 };
 
 struct cte__config_key {

@@ -28,19 +28,21 @@ static bool is_same_file(const char *a, const char *b)
 static cte_status check_path(struct cte__config_load *load, const struct cte__config_where *where,
                              const struct cte__config_target *target)
 {
-    if (strcmp(target->kind, "file") != 0)
+    if (strcmp(target->kind, "ram") == 0) /* its place is the store's directory */
         return CTE_OK;
     if (target->path[0] == '\0')
-        return cte__config_fail(load, where, "a file target needs a path; add path:");
+        return cte__config_fail(load, where, "a %s target needs a path; add path:", target->kind);
     if (target->path[0] != '/')
         return cte__config_fail(load, where,
-                                "path '%.80s' of a file target is relative; begin it with '/'",
-                                target->path);
+                                "path '%.80s' of a %s target is relative; begin it with '/'",
+                                target->path, target->kind);
     const char *name = strrchr(target->path, '/') + 1;
     if (*name == '\0' || strcmp(name, ".") == 0 || strcmp(name, "..") == 0)
-        return cte__config_fail(load, where,
-                                "path '%.80s' of a file target is a directory; add a file name",
-                                target->path);
+        return cte__config_fail(
+            load, where,
+            "path '%.80s' of a %s target does not end in a name of its own; add "
+            "one",
+            target->path, target->kind);
     return CTE_OK;
 }
 

@@ -230,9 +230,10 @@ static const char *added_choice(const struct cte__config_key *key, const char *t
     return NULL;
 }
 
-/* `known`: the reference document has it, this version does not. */
+/* `reason`: it is known, but cannot be had; or NULL. */
 static cte_status fail_choice(struct cte__config_load *load, const struct cte__config_where *where,
-                              const struct cte__config_key *key, const char *text, bool known)
+                              const struct cte__config_key *key, const char *text,
+                              const char *reason)
 {
     struct cte__config_guess guess = {.word = text};
     char list[LIST_BYTES] = "";
@@ -243,10 +244,9 @@ static cte_status fail_choice(struct cte__config_load *load, const struct cte__c
     const char *word;
     for (uint32_t i = 0; (word = cte__config_choice_added(key->section, key->name, i)); i++)
         list_choice(&guess, word, list, &used);
-    if (known)
-        return cte__config_fail(load, where,
-                                "%s " QUOTED " is known but not yet supported; use one of: %s",
-                                key->name, text, list);
+    if (reason)
+        return cte__config_fail(load, where, "%s " QUOTED " %s; use one of: %s", key->name, text,
+                                reason, list);
     return cte__config_fail(load, where, "%s " QUOTED " is unknown; %s%s%suse one of: %s",
                             key->name, text, guess.best[0] ? "did you mean '" : "", guess.best,
                             guess.best[0] ? "'? " : "", list);
@@ -264,7 +264,7 @@ static cte_status set_choice(struct cte__config_load *load, const struct cte__co
         return CTE_OK;
     }
     if (!choice->name || choice->unsupported)
-        return fail_choice(load, where, key, text, choice->name != NULL);
+        return fail_choice(load, where, key, text, choice->name ? choice->unsupported : NULL);
     if (key->type == CTE__CONFIG_CHOICE_BOOL)
         *(bool *)field = choice->value;
     else if (key->type == CTE__CONFIG_CHOICE_ENUM)

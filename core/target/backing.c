@@ -29,19 +29,27 @@ static uint64_t mark_checksum(const struct cte__target_mark *mark)
     return XXH3_64bits(mark, offsetof(struct cte__target_mark, checksum));
 }
 
+void cte__target_mark_fill(union cte__target_mark_page *page, const struct cte__target_spec *spec)
+{
+    memset(page, 0, sizeof *page);
+    memcpy(page->mark.magic, mark_magic, sizeof mark_magic);
+    page->mark.version = MARK_VERSION;
+    page->mark.capacity_bytes = spec->capacity_bytes;
+    page->mark.arena_bytes = spec->arena_bytes;
+    page->mark.store_id = spec->store_id;
+    page->mark.checksum = mark_checksum(&page->mark);
+}
+
+bool cte__target_mark_is_valid(const struct cte__target_mark *mark)
+{
+    return memcmp(mark->magic, mark_magic, sizeof mark_magic) == 0 &&
+           mark->checksum == mark_checksum(mark);
+}
+
 cte_status cte__target_mark_write(int fd, uint64_t offset, const struct cte__target_spec *spec)
 {
-    union {
-        struct cte__target_mark mark;
-        unsigned char bytes[CTE__TARGET_MARK_BYTES];
-    } page = {.bytes = {0}};
-    memcpy(page.mark.magic, mark_magic, sizeof mark_magic);
-    page.mark.version = MARK_VERSION;
-    page.mark.capacity_bytes = spec->capacity_bytes;
-    page.mark.arena_bytes = spec->arena_bytes;
-    page.mark.store_id = spec->store_id;
-    page.mark.checksum = mark_checksum(&page.mark);
-
+    union cte__target_mark_page page;
+    cte__target_mark_fill(&page, spec);
     struct iovec iov = {.iov_base = &page, .iov_len = sizeof page};
     struct cte__target_io io = {.write = true, .iov = &iov, .iov_count = 1, .bytes = sizeof page};
     return cte__target_transfer(fd, offset, &io);
@@ -59,9 +67,7 @@ cte_status cte__target_mark_read(int fd, uint64_t offset, struct cte__target_mar
     cte_status rc = cte__target_transfer(fd, offset, &io);
     if (rc != 0)
         return rc;
-    bool valid = memcmp(mark->magic, mark_magic, sizeof mark_magic) == 0 &&
-                 mark->checksum == mark_checksum(mark);
-    return valid ? 0 : -ENOENT;
+    return cte__target_mark_is_valid(mark) ? 0 : -ENOENT;
 }
 
 cte_status cte__target_mark_check(const struct cte__target_mark *mark,

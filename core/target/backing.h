@@ -11,6 +11,7 @@
 
 extern const struct cte__target_ops cte__target_ram;
 extern const struct cte__target_ops cte__target_file;
+extern const struct cte__target_ops cte__target_dev_dax; /* where built with libpmem */
 
 /* The mark: one page that says "made by cte, for this store, cut like this".  The file backend
  * keeps it right behind the capacity, ram in a file of its own. */
@@ -24,6 +25,17 @@ struct cte__target_mark {
     uint64_t store_id;
     uint64_t checksum; /* xxh3 of the members above */
 };
+
+union cte__target_mark_page {
+    struct cte__target_mark mark;
+    unsigned char bytes[CTE__TARGET_MARK_BYTES];
+};
+
+/* Makes the page for a target, in memory. */
+void cte__target_mark_fill(union cte__target_mark_page *page, const struct cte__target_spec *spec);
+
+/* True if these bytes are a mark; whose is another question. */
+bool cte__target_mark_is_valid(const struct cte__target_mark *mark);
 
 /* Writes the whole page.  Not logged. */
 cte_status cte__target_mark_write(int fd, uint64_t offset, const struct cte__target_spec *spec);

@@ -7,6 +7,9 @@
 
 const struct cte__target_ops *const cte__target_ops_all[] = {
     &cte__target_ram,
+#ifdef CTE_HAVE_LIBPMEM
+    &cte__target_dev_dax,
+#endif
     &cte__target_file,
     NULL,
 };

@@ -20,6 +20,7 @@ enum cte__target_capability {
     CTE__TARGET_SURVIVES_PROCESS = 1u << 0, /* contents outlive every process */
     CTE__TARGET_SURVIVES_NODE = 1u << 1,    /* contents outlive a reboot (after sync) */
     CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
+    CTE__TARGET_BY_MEMORY = 1u << 3, /* bytes move by copies in memory, not by system calls */
 };
 
 /* How bytes get there, for the kinds that know several ways; the others ignore it. */
@@ -98,7 +99,8 @@ static inline void *cte__target_view(const struct cte__target_ops *ops, void *st
     return ops->view ? ops->view(state, write, offset, bytes) : NULL;
 }
 
-/* Backend by kind, NULL if unknown; and all of them, NULL-terminated. */
+/* Backend by kind, NULL if unknown; and all of them from the fastest to the slowest,
+ * NULL-terminated. */
 const struct cte__target_ops *cte__target_ops_find(const char *kind);
 extern const struct cte__target_ops *const cte__target_ops_all[];
 

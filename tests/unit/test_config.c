@@ -237,16 +237,21 @@ static void test_errors(void **state)
          "t.yaml:2:58: ", "use one of: buffered, uring"},
         {"storage:\n  - {bdev_type: posix, capacity_limit: 1GB}",
          "t.yaml:2:17: ", "known but not yet supported; use one of: ram, file"},
+#ifdef CTE_HAVE_LIBPMEM
         {"storage:\n  - {bdev_type: dev_dax, capacity_limit: 1GB}",
-         "t.yaml:2:17: ", "known but not yet supported"},
+         "t.yaml:2:5: ", "a dev_dax target needs a path"},
+#else
+        {"storage:\n  - {bdev_type: dev_dax, capacity_limit: 1GB, path: /x}",
+         "t.yaml:2:17: ", "built without libpmem"},
+#endif
         {"storage:\n  - {bdev_type: tape, capacity_limit: 1GB}", "t.yaml:2:17: ", "is unknown"},
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB}", "t.yaml:2:5: ", "needs a path"},
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB, path: a/b}",
          "t.yaml:2:5: ", "is relative"},
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB, path: /tmp/}",
-         "t.yaml:2:5: ", "add a file name"},
+         "t.yaml:2:5: ", "does not end in a name"},
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB, path: /tmp/..}",
-         "t.yaml:2:5: ", "add a file name"},
+         "t.yaml:2:5: ", "does not end in a name"},
         {"storage:\n  - {bdev_type: ram, capacity_limit: 1GB, score: 2}",
          "t.yaml:2:50: ", "from 0"},
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB, path: /tmp/a}\n"

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Targets as a store uses them: what the configuration says reaches every process. */
+#include <errno.h>
 #include <fcntl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "store_helpers.h"
+#include "target/dax_region.h"
 
 static char directory[4096];
 
@@ -135,11 +137,79 @@ static void test_buffered_is_the_default(void **state)
     cte__store_detach(store);
 }
 
+/* ---- contents of persistent memory devices, which are only memory to this code ---- */
+
+enum { DEVICE_BYTES = (4 << 20) + 8192, DEVICE_CAPACITY = 2 << 20 };
+
+static struct cte__dax_region new_device(void)
+{
+    struct cte__dax_region device = {
+        .base = calloc(1, DEVICE_BYTES), .bytes = DEVICE_BYTES, .set = memset, .copy = memcpy};
+    assert_non_null(device.base);
+    return device;
+}
+
+static const struct cte__target_spec device_spec = {.path = "/dev/dax0.0",
+                                                    .capacity_bytes = DEVICE_CAPACITY,
+                                                    .arena_bytes = 1 << 20,
+                                                    .store_id = 7};
+
+static void test_device_is_taken_and_left(void **state)
+{
+    struct cte__dax_region device = new_device();
+    struct cte__target_spec other = device_spec;
+    (void)state;
+    assert_int_equal(cte__dax_region_check(&device, &device_spec), CTE_ERR_STORE_CORRUPT);
+    assert_int_equal(cte__dax_region_create(&device, &device_spec), 0);
+    assert_int_equal(cte__dax_region_check(&device, &device_spec), 0);
+    other.store_id = 8;
+    assert_int_equal(cte__dax_region_check(&device, &other), CTE_ERR_STORE_LAYOUT);
+    device.base[5] = 'x';
+    device.base[DEVICE_CAPACITY - 1] = 'x';
+    assert_int_equal(cte__dax_region_create(&device, &other), -EEXIST);
+    assert_int_equal(cte__dax_region_destroy(&device, &other), -EEXIST);
+    assert_int_equal(device.base[5], 'x');
+    /* The same store with another size. */
+    struct cte__target_spec larger = device_spec;
+    larger.capacity_bytes *= 2;
+    assert_int_equal(cte__dax_region_check(&device, &larger), CTE_ERR_STORE_LAYOUT);
+    assert_int_equal(cte__dax_region_create(&device, &larger), 0);
+    assert_int_equal(cte__dax_region_check(&device, &larger), 0);
+    for (uint64_t i = 0; i < larger.capacity_bytes; i++)
+        if (device.base[i] != 0)
+            fail_msg("byte %llu of a fresh target is not 0", (unsigned long long)i);
+    device.base[5] = 'x';
+    assert_int_equal(cte__dax_region_destroy(&device, &device_spec), 0);
+    assert_int_equal(cte__dax_region_create(&device, &other), 0); /* as good as new */
+    free(device.base);
+}
+
+static void test_foreign_device_is_left_alone(void **state)
+{
+    static const size_t places[] = {0, (1 << 20) - 1, DEVICE_BYTES - 4096, DEVICE_BYTES - 1};
+    (void)state;
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        struct cte__dax_region device = new_device();
+        device.base[places[i]] = 1;
+        assert_int_equal(cte__dax_region_create(&device, &device_spec), -EEXIST);
+        assert_int_equal(cte__dax_region_destroy(&device, &device_spec), -EEXIST);
+        assert_int_equal(device.base[places[i]], 1);
+        free(device.base);
+    }
+    struct cte__dax_region device = new_device();
+    struct cte__target_spec large = device_spec;
+    large.capacity_bytes = 5 << 20;
+    assert_int_equal(cte__dax_region_create(&device, &large), -ENOSPC);
+    free(device.base);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_io_by_uring_reaches_every_process, setup, teardown),
         cmocka_unit_test_setup_teardown(test_buffered_is_the_default, setup, teardown),
+        cmocka_unit_test(test_device_is_taken_and_left),
+        cmocka_unit_test(test_foreign_device_is_left_alone),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
