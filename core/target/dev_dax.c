@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Persistent memory, mapped through libpmem: a /dev/dax device, or a file.  A file on a file system
- * with direct access is persistent memory too; any other one stands in for it: what is written
- * there is in the page cache until sync.
+/* Persistent memory, mapped through libpmem: a /dev/dax device, or a file on a file system with
+ * direct access.  Files are reserved as a whole when they are made, and their size is looked at
+ * before each transfer: a missing block would raise SIGBUS.
  *
- * Files are reserved as a whole when they are made, and their size is looked at before each
- * transfer: a missing block would raise SIGBUS. */
+ * A file anywhere else stands in for persistent memory.  It is read and written by system calls: a
+ * mapping would bring no durability, and a disk error would be a signal. */
 #include <errno.h>
 #include <libpmem.h>
 #include <stdio.h>
@@ -20,9 +20,8 @@
 
 struct dax_state {
     int fd;
-    bool device;     /* else a file */
-    bool persistent; /* what left the processor's caches is durable */
-    char *base;
+    bool device; /* else a file */
+    char *base;  /* persistent memory; NULL: a file that stands in for it */
     size_t mapped_bytes;
     uint64_t capacity_bytes;
     uint64_t arena_bytes;
@@ -31,21 +30,23 @@ struct dax_state {
 
 /* ---- mapping ---- */
 
-/* Maps what `fd` has open, whatever stands at its path by now.  `base` NULL: nothing mapped yet. */
-static cte_status map_descriptor(int fd, const char *path, char **base, size_t *bytes,
-                                 bool *persistent)
+/* Maps what `fd` has open, whatever stands at its path by now.  Not logged. */
+static cte_status map_descriptor(int fd, char **base, size_t *bytes, bool *persistent)
 {
     char name[64];
     int is_pmem = 0;
     snprintf(name, sizeof name, "/proc/self/fd/%d", fd);
     *base = pmem_map_file(name, 0, 0, 0, bytes, &is_pmem);
-    if (!*base) {
-        int error = errno ? errno : EIO;
-        cte__log_error("cannot map target %s: %s (%s)", path, strerror(error), pmem_errormsg());
-        return -error;
-    }
+    if (!*base)
+        return errno ? -errno : -EIO;
     *persistent = is_pmem;
     return 0;
+}
+
+static cte_status log_not_mapped(const char *path, cte_status rc)
+{
+    cte__log_error("cannot map target %s: %s (%s)", path, cte_status_string(rc), pmem_errormsg());
+    return rc;
 }
 
 /* ---- devices ---- */
@@ -110,11 +111,13 @@ static cte_status with_device(const struct cte__target_spec *spec,
     int fd = open_device(spec->path, true);
     if (fd < 0)
         return fd;
-    rc = map_descriptor(fd, spec->path, &region.base, &bytes, &persistent);
+    rc = map_descriptor(fd, &region.base, &bytes, &persistent);
     if (rc == 0) {
         region.bytes = bytes;
         rc = call(&region, spec);
         pmem_unmap(region.base, bytes);
+    } else {
+        log_not_mapped(spec->path, rc);
     }
     close(fd);
     return rc;
@@ -136,28 +139,45 @@ static cte_status dax_destroy(const struct cte__target_spec *spec)
     return cte__plain_file_destroy(spec);
 }
 
+static void unmap(struct dax_state *state)
+{
+    if (state->base && pmem_unmap(state->base, state->mapped_bytes) != 0)
+        cte__log_warn("target %s could not be unmapped: %s", state->path, pmem_errormsg());
+    state->base = NULL;
+}
+
 static void dax_close(void *opaque)
 {
     struct dax_state *state = opaque;
     if (!state)
         return;
-    if (state->base && pmem_unmap(state->base, state->mapped_bytes) != 0)
-        cte__log_warn("target %s could not be unmapped: %s", state->path, pmem_errormsg());
+    unmap(state);
     if (state->fd >= 0)
         close(state->fd);
     free(state);
 }
 
-/* A file: its mark was checked through the descriptor, its size might have changed since. */
-static cte_status check_mapping(const struct dax_state *state, const struct cte__target_spec *spec)
+static cte_status map_device(struct dax_state *state, const struct cte__target_spec *spec)
 {
+    bool persistent;
+    cte_status rc = map_descriptor(state->fd, &state->base, &state->mapped_bytes, &persistent);
+    if (rc != 0)
+        return log_not_mapped(spec->path, rc);
     struct cte__dax_region region = {.base = state->base, .bytes = state->mapped_bytes};
-    if (state->device)
-        return cte__dax_region_check(&region, spec);
-    if (state->mapped_bytes >= spec->capacity_bytes)
-        return 0;
-    cte__log_error("target %s was cut while it was opened", spec->path);
-    return CTE_ERR_STORE_CORRUPT;
+    return cte__dax_region_check(&region, spec);
+}
+
+/* A file is as good without a mapping, only slower.  Its mark was checked through the descriptor,
+ * its size may have changed since. */
+static void map_file(struct dax_state *state, const struct cte__target_spec *spec)
+{
+    bool persistent;
+    cte_status rc = map_descriptor(state->fd, &state->base, &state->mapped_bytes, &persistent);
+    if (rc == 0 && persistent && state->mapped_bytes >= spec->capacity_bytes)
+        return;
+    cte__log_info("target %s %s: it is used through the page cache", spec->path,
+                  rc == 0 ? "is a file, not persistent memory" : "could not be mapped");
+    unmap(state);
 }
 
 /* Fills in the state; what was opened is closed by dax_close() also on failure. */
@@ -167,9 +187,10 @@ static cte_status open_backing(struct dax_state *state, const struct cte__target
     state->fd = state->device ? open_device(spec->path, false) : cte__plain_file_open(spec);
     if (state->fd < 0)
         return state->fd;
-    cte_status rc = map_descriptor(state->fd, spec->path, &state->base, &state->mapped_bytes,
-                                   &state->persistent);
-    return rc == 0 ? check_mapping(state, spec) : rc;
+    if (state->device)
+        return map_device(state, spec);
+    map_file(state, spec);
+    return 0;
 }
 
 static cte_status dax_open(const struct cte__target_spec *spec, void **out)
@@ -204,49 +225,47 @@ static cte_status check_size(const struct dax_state *state)
     return (uint64_t)status.st_size >= state->capacity_bytes ? 0 : -EIO;
 }
 
-static void copy_out(const struct cte__target_io *io, const char *from)
-{
-    for (int i = 0; i < io->iov_count; i++) {
-        if (io->iov[i].iov_len > 0)
-            memcpy(io->iov[i].iov_base, from, io->iov[i].iov_len);
-        from += io->iov[i].iov_len;
-    }
-}
-
-static void copy_in(const struct dax_state *state, const struct cte__target_io *io, char *to)
+static void copy(const struct cte__target_io *io, char *memory)
 {
     for (int i = 0; i < io->iov_count; i++) {
         size_t bytes = io->iov[i].iov_len;
-        if (bytes > 0 && state->persistent)
-            pmem_memcpy(to, io->iov[i].iov_base, bytes, PMEM_F_MEM_NODRAIN);
+        if (bytes > 0 && io->write)
+            pmem_memcpy(memory, io->iov[i].iov_base, bytes, PMEM_F_MEM_NODRAIN);
         else if (bytes > 0)
-            memcpy(to, io->iov[i].iov_base, bytes);
-        to += bytes;
+            memcpy(io->iov[i].iov_base, memory, bytes);
+        memory += bytes;
     }
     /* Here and not at sync: that may be done by another process. */
-    if (state->persistent)
+    if (io->write)
         pmem_drain();
+}
+
+static cte_status move(const struct dax_state *state, const struct cte__target_io *io)
+{
+    if (!state->base)
+        return cte__target_transfer(state->fd, io->offset, io);
+    cte_status rc = check_size(state);
+    if (rc == 0)
+        copy(io, state->base + io->offset);
+    return rc;
 }
 
 static cte_status dax_io(void *opaque, const struct cte__target_io *io)
 {
     const struct dax_state *state = opaque;
     cte_status rc = cte__target_check_io(io, state->capacity_bytes, state->arena_bytes);
-    if (rc == 0)
-        rc = check_size(state);
-    if (rc == 0 && io->write)
-        copy_in(state, io, state->base + io->offset);
-    else if (rc == 0)
-        copy_out(io, state->base + io->offset);
-    if (rc != 0 && rc != -EINVAL)
+    if (rc != 0)
+        return rc;
+    rc = move(state, io);
+    if (rc != 0 && rc != -ENOSPC)
         cte__log_error("cannot %s %llu bytes at %llu of target %s: %s",
                        io->write ? "write" : "read", (unsigned long long)io->bytes,
                        (unsigned long long)io->offset, state->path, cte_status_string(rc));
     return rc;
 }
 
-/* Devices have everything already.  So has persistent memory that is a file, which makes this cheap
- * there; but whether it is was only the file system's word. */
+/* Devices have everything already.  So has a file that is persistent memory: it costs little there.
+ */
 static cte_status dax_sync(void *opaque)
 {
     const struct dax_state *state = opaque;
@@ -257,8 +276,9 @@ const struct cte__target_ops cte__target_dev_dax = {
     .kind = "dev_dax",
     .capabilities =
         CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE | CTE__TARGET_BY_MEMORY,
-    .nominal_score = 0.8f,
+    .kind_rank = 0.8f,
     .nominal_bytes_per_s = 4000000000,
+    .nominal_latency_ns = 2000,
     .create = dax_create,
     .open = dax_open,
     .io = dax_io,

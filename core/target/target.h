@@ -20,7 +20,7 @@ enum cte__target_capability {
     CTE__TARGET_SURVIVES_PROCESS = 1u << 0, /* contents outlive every process */
     CTE__TARGET_SURVIVES_NODE = 1u << 1,    /* contents outlive a reboot (after sync) */
     CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
-    CTE__TARGET_BY_MEMORY = 1u << 3, /* bytes move by copies in memory, not by system calls */
+    CTE__TARGET_BY_MEMORY = 1u << 3, /* bytes may move by copies in memory, without system calls */
 };
 
 /* How bytes get there, for the kinds that know several ways; the others ignore it. */

@@ -61,10 +61,12 @@ static int check_order(void)
     for (size_t i = 1; cte__target_ops_all[i]; i++) {
         const struct cte__target_ops *faster = cte__target_ops_all[i - 1];
         const struct cte__target_ops *ops = cte__target_ops_all[i];
-        if (faster->nominal_score > ops->nominal_score && ops->nominal_score > 0.0f &&
+        if (faster->kind_rank > ops->kind_rank && ops->kind_rank > 0.0f &&
+            faster->nominal_latency_ns < ops->nominal_latency_ns &&
             faster->nominal_bytes_per_s > ops->nominal_bytes_per_s && ops->nominal_bytes_per_s > 0)
             continue;
-        fprintf(stderr, "%s is not before %s in score and bandwidth\n", faster->kind, ops->kind);
+        fprintf(stderr, "%s is not before %s in rank, latency and bandwidth\n", faster->kind,
+                ops->kind);
         failed++;
     }
     return failed;
