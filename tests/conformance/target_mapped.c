@@ -233,6 +233,9 @@ static int use_without_address_space(const struct fixture *f)
 static void test_without_address_space(void **state)
 {
     const struct fixture *f = *state;
+#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
+    skip(); /* the sanitizer takes address space of its own */
+#endif
     create_target(f);
     /* Thread-local memory and the like come into being before the limit does. */
     void *target = open_target(f);

@@ -384,6 +384,34 @@ static void test_all_processes_count_what_they_move(void **state)
     fixture_free(&f);
 }
 
+/* Memory that was used before comes before memory that never was. */
+static void test_freed_arenas_come_first(void **state)
+{
+    (void)state;
+    enum { RAM_MIB = 1024, ARENAS = 3 };
+    struct fixture f = fixture_make("");
+    cte_config_free(f.config);
+    f.config = test_config(f.directory, RAM_MIB, 0, NULL);
+    struct cte__store *store = attach(&f);
+    uint64_t arena_bytes = store->header->targets[0].arena_bytes;
+    uint32_t arena_pages = (uint32_t)cte__bytes_to_pages(arena_bytes), used;
+    struct cte__page_run runs[ARENAS], again;
+    assert_true(store->header->targets[0].arena_count > ARENAS);
+    assert_int_not_equal(cte__store_self(store), 0);
+    for (int i = 0; i < ARENAS; i++)
+        assert_int_equal(cte__pages_claim(store, arena_pages, 1.0f, 0, &runs[i], 1, &used), CTE_OK);
+    for (int i = 0; i < ARENAS; i++)
+        cte__pages_free(store, runs[i].page, runs[i].count);
+    for (int i = 0; i < ARENAS; i++) {
+        assert_int_equal(cte__pages_claim(store, arena_pages, 1.0f, 0, &again, 1, &used), CTE_OK);
+        assert_int_equal(again.page, runs[i].page);
+    }
+    for (int i = 0; i < ARENAS; i++)
+        cte__pages_free(store, runs[i].page, runs[i].count);
+    cte__store_detach(store);
+    fixture_free(&f);
+}
+
 static void test_reused_process_id_is_noticed(void **state)
 {
     (void)state;
@@ -510,6 +538,7 @@ int main(void)
         cmocka_unit_test(test_other_namespace_is_refused),
         cmocka_unit_test(test_forked_child_has_its_own_slot),
         cmocka_unit_test(test_all_processes_count_what_they_move),
+        cmocka_unit_test(test_freed_arenas_come_first),
         cmocka_unit_test(test_reused_process_id_is_noticed),
         cmocka_unit_test(test_all_slots_taken),
         cmocka_unit_test(test_many_names),
