@@ -12,10 +12,22 @@
 
 #include "base/util.h"
 
-/* `index` is the page's number in its blob, so that a page found in the wrong place is noticed. */
+/* Of the bytes alone: what a target computes while it moves them. */
+static inline uint32_t cte__page_sum(const void *page)
+{
+    return (uint32_t)XXH3_64bits(page, CTE__PAGE_BYTES);
+}
+
+/* A page's checksum from its sum.  `index` is the page's number in its blob, so that a page found
+ * in the wrong place is noticed. */
+static inline uint32_t cte__checksum_of_sum(uint32_t sum, uint64_t index)
+{
+    return sum ^ (uint32_t)(index * UINT64_C(0x9E3779B1));
+}
+
 static inline uint32_t cte__page_checksum(const void *page, uint64_t index)
 {
-    return (uint32_t)XXH3_64bits(page, CTE__PAGE_BYTES) ^ (uint32_t)(index * UINT64_C(0x9E3779B1));
+    return cte__checksum_of_sum(cte__page_sum(page), index);
 }
 
 /* Of any number of bytes. */

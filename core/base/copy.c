@@ -8,6 +8,10 @@
 #include <emmintrin.h>
 #endif
 
+#include "base/checksum.h"
+
+enum { BLOCK_BYTES = 16 << 10 };
+
 /* Readers of shared pages may meet a writer: they find out afterwards and throw away what they have
  * (core/blob/get.c).  The thread sanitizer is told not to look at these copies. */
 #ifdef __SANITIZE_THREAD__
@@ -65,18 +69,61 @@ static void stream(char *to, const char *from, size_t bytes)
 }
 #endif
 
-void cte__copy_out(void *shared, const void *from, size_t bytes)
+static bool is_streamed(size_t bytes)
 {
-    if (bytes == 0)
-        return;
+#ifdef __SSE2__
+    return bytes >= STREAM_BYTES_MIN;
+#else
+    (void)bytes;
+    return false;
+#endif
+}
+
+static void copy_out(void *shared, const void *from, size_t bytes, bool streamed)
+{
     races_begin();
 #ifdef __SSE2__
-    if (bytes >= STREAM_BYTES_MIN)
+    if (streamed)
         stream(shared, from, bytes);
     else
+#else
+    (void)streamed;
 #endif
         memcpy(shared, from, bytes);
     races_end();
+}
+
+void cte__copy_out(void *shared, const void *from, size_t bytes)
+{
+    if (bytes > 0)
+        copy_out(shared, from, bytes, is_streamed(bytes));
+}
+
+static void sum_pages(const char *pages, size_t bytes, uint32_t *sums)
+{
+    for (size_t i = 0; i < bytes / CTE__PAGE_BYTES; i++)
+        sums[i] = cte__page_sum(pages + i * CTE__PAGE_BYTES);
+}
+
+void cte__copy_out_summed(void *shared, const void *from, size_t bytes, uint32_t *sums)
+{
+    assert(bytes % CTE__PAGE_BYTES == 0);
+    bool streamed = is_streamed(bytes);
+    for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
+        size_t block = cte__min(bytes - at, BLOCK_BYTES);
+        sum_pages((const char *)from + at, block, sums + at / CTE__PAGE_BYTES);
+        copy_out((char *)shared + at, (const char *)from + at, block, streamed);
+    }
+}
+
+void cte__copy_in_summed(void *to, const void *shared, size_t bytes, uint32_t *sums)
+{
+    assert(bytes % CTE__PAGE_BYTES == 0);
+    for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
+        size_t block = cte__min(bytes - at, BLOCK_BYTES);
+        cte__copy_in((char *)to + at, (const char *)shared + at, block);
+        sum_pages((const char *)to + at, block, sums + at / CTE__PAGE_BYTES);
+    }
 }
 
 void cte__copy_in(void *to, const void *shared, size_t bytes)

@@ -328,18 +328,12 @@ static cte_status resolve_bounced(struct put *put, const struct cte__change *cha
 
 /* ---- storing the bytes ---------------------------------------------------------------------- */
 
-static void checksum_pages(struct put *put)
-{
-    for (size_t i = 0; i < put->count; i++)
-        put->checksums[i] = put->store->checksum
-                                ? cte__page_checksum(put->touched[i].source, put->touched[i].index)
-                                : 0;
-}
-
-/* Writes touched pages [first, first+count) to consecutive target pages. */
+/* Writes touched pages [first, first+count) to consecutive target pages, and notes their checksums.
+ */
 static cte_status write_run(struct put *put, size_t first, const struct cte__page_run *run)
 {
     int n = 0;
+    uint32_t *checksums = &put->checksums[first];
     for (uint32_t i = 0; i < run->count; i++) {
         char *source = (char *)put->touched[first + i].source;
         if (n > 0 && (char *)put->iov[n - 1].iov_base + put->iov[n - 1].iov_len == source)
@@ -347,8 +341,16 @@ static cte_status write_run(struct put *put, size_t first, const struct cte__pag
         else
             put->iov[n++] = (struct iovec){source, CTE__PAGE_BYTES};
     }
-    return cte__pages_io(put->store, true, run->page, 0, put->iov, n,
-                         cte__pages_to_bytes(run->count));
+    if (!put->store->checksum) {
+        memset(checksums, 0, run->count * sizeof *checksums);
+        return cte__pages_io(put->store, true, run->page, 0, put->iov, n,
+                             cte__pages_to_bytes(run->count));
+    }
+    cte_status status = cte__pages_io_summed(put->store, true, run->page, put->iov, n,
+                                             cte__pages_to_bytes(run->count), checksums);
+    for (uint32_t i = 0; i < run->count; i++)
+        checksums[i] = cte__checksum_of_sum(checksums[i], put->touched[first + i].index);
+    return status;
 }
 
 static cte_status write_runs(struct put *put, uint32_t *failed_target)
@@ -484,7 +486,6 @@ static cte_status prepare(struct put *put, const struct cte__snapshot *snapshot,
     cte_status status = fill_bounces(put, snapshot);
     if (status != CTE_OK)
         return status;
-    checksum_pages(put);
     return store_pages(put, score);
 }
 

@@ -328,20 +328,40 @@ static void count_io(const struct cte__store *store, struct cte__target_record *
     atomic_fetch_add_explicit(write ? &stripe->writes : &stripe->reads, 1, memory_order_relaxed);
 }
 
+static cte_status move_pages(struct cte__store *store, cte__page page, struct cte__target_io *io)
+{
+    struct cte__target_handle *target = &store->targets[cte__page_target(page)];
+    io->offset += cte__pages_to_bytes(cte__page_number(page));
+    cte_status status = target->ops->io(target->state, io);
+    if (status == CTE_OK)
+        count_io(store, target->record, io->write, io->bytes);
+    return status;
+}
+
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes)
 {
-    struct cte__target_handle *target = &store->targets[cte__page_target(page)];
     struct cte__target_io io = {
-        .write = write,
-        .offset = cte__pages_to_bytes(cte__page_number(page)) + skip_bytes,
-        .iov = iov,
-        .iov_count = iov_count,
-        .bytes = bytes,
-    };
-    cte_status status = target->ops->io(target->state, &io);
-    if (status == CTE_OK)
-        count_io(store, target->record, write, bytes);
+        .write = write, .offset = skip_bytes, .iov = iov, .iov_count = iov_count, .bytes = bytes};
+    return move_pages(store, page, &io);
+}
+
+cte_status cte__pages_io_summed(struct cte__store *store, bool write, cte__page page,
+                                const struct iovec *iov, int iov_count, uint64_t bytes,
+                                uint32_t *sums)
+{
+    const struct cte__target_ops *ops = store->targets[cte__page_target(page)].ops;
+    struct cte__target_io io = {
+        .write = write, .iov = iov, .iov_count = iov_count, .bytes = bytes, .sums = sums};
+    if (ops->capabilities & CTE__TARGET_SUMS)
+        return move_pages(store, page, &io);
+    struct cte__target_io plain = io;
+    plain.sums = NULL;
+    if (write)
+        cte__target_sum(&io);
+    cte_status status = move_pages(store, page, &plain);
+    if (status == CTE_OK && !write)
+        cte__target_sum(&io);
     return status;
 }
 

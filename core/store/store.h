@@ -44,9 +44,9 @@ struct cte__store {
     const struct cte__placement_engine *placement;
     _Atomic uint64_t placement_state; /* of this process: see cte_placement_request.state */
     pthread_mutex_t slot_lock;
-    _Atomic uint64_t slot; /* fork generation << 32 | owner word of this process */
+    _Atomic uint64_t slot;        /* fork generation << 32 | owner word of this process */
     struct cte__task_pool *tasks; /* of the client that attached (core/task); NULL: none */
-    bool checksum;         /* as the header says: one store, one answer */
+    bool checksum;                /* as the header says: one store, one answer */
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */
@@ -137,6 +137,12 @@ cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, u
  * CTE__TARGETS_MAX.  Returns how many there are. */
 uint32_t cte__placement_targets(struct cte__store *store, uint32_t skip,
                                 struct cte_placement_target *targets);
+
+/* The same for whole pages, with the sum of each page that is moved (base/checksum.h): on the way,
+ * where the target can do that.  Iovec elements are whole pages. */
+cte_status cte__pages_io_summed(struct cte__store *store, bool write, cte__page page,
+                                const struct iovec *iov, int iov_count, uint64_t bytes,
+                                uint32_t *sums);
 
 /* Free bytes of a target. */
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);

@@ -11,6 +11,7 @@
 #include <unistd.h>
 #include <xxhash.h>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "target/cursor.h"
@@ -256,4 +257,15 @@ cte_status cte__target_transfer(int fd, uint64_t file_offset, const struct cte__
         cte__cursor_advance(&at, (size_t)moved);
     }
     return 0;
+}
+
+void cte__target_sum(const struct cte__target_io *io)
+{
+    uint32_t *sum = io->sums;
+    for (int i = 0; i < io->iov_count; i++) {
+        const char *memory = io->iov[i].iov_base;
+        assert(io->iov[i].iov_len % CTE__PAGE_BYTES == 0);
+        for (size_t at = 0; at < io->iov[i].iov_len; at += CTE__PAGE_BYTES)
+            *sum++ = cte__page_sum(memory + at);
+    }
 }

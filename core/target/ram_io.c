@@ -44,6 +44,21 @@ static struct iovec next_piece(struct cte__cursor *at, uint64_t most)
     return piece;
 }
 
+/* Through the mapping, with the sums of the pages. */
+static void copy_summed(const struct transfer *t, char *at)
+{
+    const struct cte__target_io *io = t->io;
+    uint32_t *sums = io->sums;
+    for (int i = 0; i < io->iov_count; i++) {
+        if (io->write)
+            cte__copy_out_summed(at, io->iov[i].iov_base, io->iov[i].iov_len, sums);
+        else
+            cte__copy_in_summed(io->iov[i].iov_base, at, io->iov[i].iov_len, sums);
+        at += io->iov[i].iov_len;
+        sums += io->iov[i].iov_len >> CTE__PAGE_SHIFT;
+    }
+}
+
 /* Through the mapping. */
 static void copy_mapped(struct transfer *t, char *at, uint64_t bytes)
 {
@@ -129,6 +144,19 @@ static cte_status move(struct cte__ram_state *state, struct transfer *t)
     return 0;
 }
 
+static cte_status move_and_sum(struct cte__ram_state *state, struct transfer *t)
+{
+    const struct cte__target_io *io = t->io;
+    if (io->sums && io->write)
+        cte__target_sum(io);
+    cte_status rc = move(state, t);
+    if (rc == -ENOENT && !io->write)
+        rc = read_zeros(state, io);
+    if (rc == 0 && io->sums && !io->write)
+        cte__target_sum(io);
+    return rc;
+}
+
 cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
 {
     struct cte__ram_state *state = opaque;
@@ -147,12 +175,13 @@ cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
     };
     if (cte__ram_warm(state, &t.pages)) {
         char *base = atomic_load_explicit(&state->arenas[index].base, memory_order_acquire);
-        copy_mapped(&t, base + inside, io->bytes);
+        if (io->sums)
+            copy_summed(&t, base + inside);
+        else
+            copy_mapped(&t, base + inside, io->bytes);
         return 0;
     }
-    rc = move(state, &t);
-    if (rc == -ENOENT && !io->write)
-        rc = read_zeros(state, io);
+    rc = move_and_sum(state, &t);
     /* A full medium is the caller's business: it has other targets. */
     if (rc != 0 && rc != -ENOSPC)
         cte__log_error("cannot %s %llu bytes at %llu of target %s: %s",

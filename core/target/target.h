@@ -21,6 +21,7 @@ enum cte__target_capability {
     CTE__TARGET_SURVIVES_NODE = 1u << 1,    /* contents outlive a reboot (after sync) */
     CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
     CTE__TARGET_BY_MEMORY = 1u << 3, /* bytes may move by copies in memory, without system calls */
+    CTE__TARGET_SUMS = 1u << 4,             /* sums pages while it moves them */
 };
 
 /* How bytes get there, for the kinds that know several ways; the others ignore it. */
@@ -47,7 +48,13 @@ struct cte__target_io {
     const struct iovec *iov;
     int iov_count;
     uint64_t bytes; /* sum of the iovec */
+    /* NULL, or receives the sum of each page that is moved (base/checksum.h); only targets that say
+     * CTE__TARGET_SUMS are asked.  Offset and iovec elements are whole pages then. */
+    uint32_t *sums;
 };
+
+/* The sums of the pages in a transfer's memory. */
+void cte__target_sum(const struct cte__target_io *io);
 
 struct cte__target_ops {
     const char *kind;      /* bdev_type in the configuration */
