@@ -10,8 +10,6 @@
 
 #include "base/checksum.h"
 
-enum { BLOCK_BYTES = 16 << 10 };
-
 /* Readers of shared pages may meet a writer: they find out afterwards and throw away what they have
  * (core/blob/get.c).  The thread sanitizer is told not to look at these copies. */
 #ifdef __SANITIZE_THREAD__
@@ -69,60 +67,44 @@ static void stream(char *to, const char *from, size_t bytes)
 }
 #endif
 
-static bool is_streamed(size_t bytes)
+void cte__copy_out(void *shared, const void *from, size_t bytes)
 {
-#ifdef __SSE2__
-    return bytes >= STREAM_BYTES_MIN;
-#else
-    (void)bytes;
-    return false;
-#endif
-}
-
-static void copy_out(void *shared, const void *from, size_t bytes, bool streamed)
-{
+    if (bytes == 0)
+        return;
     races_begin();
 #ifdef __SSE2__
-    if (streamed)
+    if (bytes >= STREAM_BYTES_MIN)
         stream(shared, from, bytes);
     else
-#else
-    (void)streamed;
 #endif
         memcpy(shared, from, bytes);
     races_end();
 }
 
-void cte__copy_out(void *shared, const void *from, size_t bytes)
-{
-    if (bytes > 0)
-        copy_out(shared, from, bytes, is_streamed(bytes));
-}
-
-static void sum_pages(const char *pages, size_t bytes, uint32_t *sums)
-{
-    for (size_t i = 0; i < bytes / CTE__PAGE_BYTES; i++)
-        sums[i] = cte__page_sum(pages + i * CTE__PAGE_BYTES);
-}
-
+/* Page by page: the processor sums one while the last one's stores are still on their way.  In
+ * larger blocks, or past the caches, both take turns: 1 MiB takes 60 us page by page, 65 to 90 us
+ * otherwise, 58 us without the sums (EPYC, source in the caches; from memory 69, 92 to 116, 61). */
 void cte__copy_out_summed(void *shared, const void *from, size_t bytes, uint32_t *sums)
 {
     assert(bytes % CTE__PAGE_BYTES == 0);
-    bool streamed = is_streamed(bytes);
-    for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
-        size_t block = cte__min(bytes - at, BLOCK_BYTES);
-        sum_pages((const char *)from + at, block, sums + at / CTE__PAGE_BYTES);
-        copy_out((char *)shared + at, (const char *)from + at, block, streamed);
+    races_begin();
+    for (size_t at = 0; at < bytes; at += CTE__PAGE_BYTES) {
+        *sums++ = cte__page_sum((const char *)from + at);
+        memcpy((char *)shared + at, (const char *)from + at, CTE__PAGE_BYTES);
     }
+    races_end();
 }
 
+/* In blocks that stay in the nearest cache. */
 void cte__copy_in_summed(void *to, const void *shared, size_t bytes, uint32_t *sums)
 {
+    enum { BLOCK_BYTES = 4 * CTE__PAGE_BYTES };
     assert(bytes % CTE__PAGE_BYTES == 0);
     for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
         size_t block = cte__min(bytes - at, BLOCK_BYTES);
         cte__copy_in((char *)to + at, (const char *)shared + at, block);
-        sum_pages((const char *)to + at, block, sums + at / CTE__PAGE_BYTES);
+        for (size_t page = at; page < at + block; page += CTE__PAGE_BYTES)
+            *sums++ = cte__page_sum((const char *)to + page);
     }
 }
 
