@@ -225,11 +225,13 @@ void cte__task_pool_leave(struct cte__task_pool *pool)
 
 /* ---- workers -------------------------------------------------------------------------------- */
 
-/* False if this is the child of a fork that the task made: nothing of the pool is its business. */
-static bool run_task(struct cte__task_pool *pool, cte_task *task)
+/* Runs a task without the lock.  False, and without the lock, if this is the child of a fork that
+ * the task made: nothing of the pool is its business. */
+static bool run_locked(struct cte__task_pool *pool, cte_task *task)
 {
     uint32_t mine = cte__task_generation();
     struct cte__lane *lane = task->lane;
+    pthread_mutex_unlock(&pool->lock);
     cte_status status = task->run(task->memory, task->names);
     if (mine == cte__task_generation())
         cte__task_complete(task, status);
@@ -240,7 +242,6 @@ static bool run_task(struct cte__task_pool *pool, cte_task *task)
     if (lane->first)
         make_ready_locked(pool, lane);
     leave_locked(pool);
-    pthread_mutex_unlock(&pool->lock);
     return true;
 }
 
@@ -256,12 +257,9 @@ static void *work(void *argument)
             pool->idle++;
             pthread_cond_wait(&pool->work, &pool->lock);
             pool->idle--;
-            continue;
-        }
-        pthread_mutex_unlock(&pool->lock);
-        if (!run_task(pool, task))
+        } else if (!run_locked(pool, task)) {
             return NULL;
-        pthread_mutex_lock(&pool->lock);
+        }
     }
     pool->alive--;
     pthread_mutex_unlock(&pool->lock);
@@ -415,7 +413,7 @@ void cte__task_pool_close(struct cte__task_pool *pool)
     }
     /* A task that another thread cancels may be on its way out yet. */
     while (pool->in_flight > 0)
-        pthread_cond_wait(&pool->room, &pool->lock);
+        pthread_cond_wait(&pool->work, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
 

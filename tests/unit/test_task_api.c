@@ -4,6 +4,7 @@
 #include "task_helpers.h"
 
 #include <errno.h>
+#include <signal.h>
 #include <sys/wait.h>
 
 #include "blob/tag.h"
@@ -486,6 +487,77 @@ static void test_fork_in_callback(void **state)
     assert_int_equal(WEXITSTATUS(forked.result), 0); /* with its last thread the child ends */
 }
 
+enum { KILLED_BLOBS = 8, KILLED_BYTES = 20000 };
+
+/* Puts, replaces and deletes blobs, each filled with one byte, until it is killed; says when it is
+ * at it. */
+static void churn(int ready_fd)
+{
+    static char bytes[256][KILLED_BYTES];
+    cte_config *config = test_config(directory, 16, 0, "");
+    cte_client *own;
+    cte_tag *churned;
+    if (cte_client_open(config, &own) != CTE_OK ||
+        cte_tag_open(own, "churn", true, &churned) != CTE_OK)
+        _exit(1);
+    for (int i = 0; i < 256; i++)
+        memset(bytes[i], i, KILLED_BYTES);
+    for (unsigned i = 0;; i++) {
+        char name[16];
+        snprintf(name, sizeof name, "b%u", i % KILLED_BLOBS);
+        cte_status status = i % 16 == 15 ? cte_blob_delete_async(churned, name, NULL, NULL)
+                                         : cte_blob_put_async(churned, name, 0, bytes[i / 8 % 256],
+                                                              KILLED_BYTES, 1.0f, 0, NULL, NULL);
+        if (status != CTE_OK || (i == 100 && write(ready_fd, "", 1) != 1))
+            _exit(2);
+    }
+}
+
+static void check_churned(const char *name)
+{
+    char bytes[KILLED_BYTES];
+    cte_tag *churned;
+    assert_int_equal(cte_tag_open(client, "churn", false, &churned), CTE_OK);
+    cte_status status = cte_blob_get(churned, name, 0, bytes, sizeof bytes, NULL);
+    cte_tag_close(churned);
+    if (status == CTE_ERR_NOT_FOUND)
+        return;
+    assert_int_equal(status, CTE_OK);
+    for (int i = 1; i < KILLED_BYTES; i++)
+        assert_int_equal(bytes[i], bytes[0]);
+}
+
+/* A process that dies with several threads at work leaves whole blobs and a store in order. */
+static void test_kill(void **state)
+{
+    (void)state;
+    fflush(NULL);
+    for (int round = 0; round < 10; round++) {
+        int fds[2];
+        char byte;
+        assert_int_equal(pipe(fds), 0);
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            churn(fds[1]);
+        close(fds[1]);
+        assert_int_equal(read(fds[0], &byte, 1), 1);
+        close(fds[0]);
+        test_pause(3 * round);
+        assert_int_equal(kill(child, SIGKILL), 0);
+        int result;
+        assert_int_equal(waitpid(child, &result, 0), child);
+        assert_true(WIFSIGNALED(result));
+        for (int i = 0; i < KILLED_BLOBS; i++) {
+            char name[16];
+            snprintf(name, sizeof name, "b%d", i);
+            check_churned(name);
+        }
+        cte__store_sweep(tag->store);
+        test_audit(tag->store);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -502,6 +574,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_fork, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fork_while_busy, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_fork_in_callback, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_kill, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
