@@ -108,10 +108,17 @@ static cte_status finish_delete(struct cte__store *store, const char *name,
 cte_status cte__user_tag_open(struct cte__store *store, const char *name,
                               enum cte__user_tag_find how, struct cte__user_tag *tag)
 {
+    return cte__user_tag_open_id(store, name, how, 0, tag);
+}
+
+cte_status cte__user_tag_open_id(struct cte__store *store, const char *name,
+                                 enum cte__user_tag_find how, uint64_t public_id,
+                                 struct cte__user_tag *tag)
+{
     cte_status status = cte__name_check(name);
     cte__store_sweep_if_wanted(store);
     while (status == CTE_OK) {
-        status = cte__user_tag_find(store, name, (uint32_t)strlen(name), how, tag);
+        status = cte__user_tag_find_id(store, name, (uint32_t)strlen(name), how, public_id, tag);
         if (status != CTE_OK || !tag->dead || how == CTE__USER_TAG_BURY)
             break;
         status = finish_delete(store, name, tag);
@@ -128,24 +135,75 @@ cte_status cte__user_tag_blobs(struct cte__store *store, const struct cte__user_
     return status;
 }
 
-cte_status cte_tag_open(cte_client *client, const char *name, bool create, cte_tag **out)
+static uint64_t public_id(cte_tag_id id)
+{
+    return (uint64_t)id.major << 32 | id.minor;
+}
+
+/* Opens a handle by name, or (NULL) by id alone. */
+static cte_status open_handle(cte_client *client, const char *name, enum cte__user_tag_find how,
+                              uint64_t id, cte_tag **out)
 {
     if (!out)
         return -EINVAL;
     cte_tag *tag = calloc(1, sizeof *tag);
     if (!tag)
         return -ENOMEM;
-    cte_status status = cte__name_check(name);
+    cte_status status = cte__client_store(client, &tag->store);
     if (status == CTE_OK)
-        status = cte__client_store(client, &tag->store);
-    if (status == CTE_OK)
-        status = cte__user_tag_open(tag->store, name,
-                                    create ? CTE__USER_TAG_CREATE : CTE__USER_TAG_OPEN, &tag->tag);
+        status = name ? cte__user_tag_open_id(tag->store, name, how, id, &tag->tag)
+                      : cte__user_tag_by_id(tag->store, id, &tag->tag, NULL, 0);
     if (status == CTE_OK)
         *out = tag;
     else
         free(tag);
     return status;
+}
+
+cte_status cte_tag_open(cte_client *client, const char *name, bool create, cte_tag **out)
+{
+    cte_status status = cte__name_check(name);
+    return status == CTE_OK
+               ? open_handle(client, name, create ? CTE__USER_TAG_CREATE : CTE__USER_TAG_OPEN, 0,
+                             out)
+               : status;
+}
+
+cte_status cte_tag_create(cte_client *client, const char *name, cte_tag_id id, cte_tag **out)
+{
+    cte_status status = cte__name_check(name);
+    return status == CTE_OK ? open_handle(client, name, CTE__USER_TAG_CREATE, public_id(id), out)
+                            : status;
+}
+
+cte_status cte_tag_open_id(cte_client *client, cte_tag_id id, cte_tag **out)
+{
+    return open_handle(client, NULL, CTE__USER_TAG_OPEN, public_id(id), out);
+}
+
+cte_status cte_tag_find(cte_client *client, const char *name, cte_tag_id *id)
+{
+    struct cte__store *store;
+    struct cte__user_tag tag;
+    cte_status status = id ? cte__name_check(name) : -EINVAL;
+    if (status == CTE_OK)
+        status = cte__client_store(client, &store);
+    if (status == CTE_OK)
+        status = cte__user_tag_open(store, name, CTE__USER_TAG_OPEN, &tag);
+    if (status == CTE_OK)
+        *id = cte__user_tag_id(&tag);
+    return status;
+}
+
+cte_status cte_tag_name(cte_client *client, cte_tag_id id, char *name, size_t name_bytes)
+{
+    struct cte__store *store;
+    struct cte__user_tag tag;
+    if (!name || name_bytes == 0)
+        return -EINVAL;
+    cte_status status = cte__client_store(client, &store);
+    return status == CTE_OK ? cte__user_tag_by_id(store, public_id(id), &tag, name, name_bytes)
+                            : status;
 }
 
 void cte_tag_close(cte_tag *tag)
@@ -200,6 +258,19 @@ cte_status cte_tag_delete(cte_client *client, const char *name)
         status = cte__client_store(client, &store);
     if (status == CTE_OK)
         status = cte__user_tag_open(store, name, CTE__USER_TAG_BURY, &tag);
+    return status == CTE_OK ? finish_delete(store, name, &tag) : status;
+}
+
+cte_status cte_tag_delete_id(cte_client *client, cte_tag_id id)
+{
+    char name[CTE_BLOB_NAME_MAX + 1];
+    struct cte__store *store;
+    struct cte__user_tag tag;
+    cte_status status = cte__client_store(client, &store);
+    if (status == CTE_OK)
+        status = cte__user_tag_by_id(store, public_id(id), &tag, name, sizeof name);
+    if (status == CTE_OK)
+        status = cte__user_tag_open_id(store, name, CTE__USER_TAG_BURY, public_id(id), &tag);
     return status == CTE_OK ? finish_delete(store, name, &tag) : status;
 }
 

@@ -32,7 +32,7 @@ cte_status cte__name_list_add(struct cte__name_list *list, const char *name, uin
 
 static inline cte_tag_id cte__user_tag_id(const struct cte__user_tag *tag)
 {
-    return (cte_tag_id){(uint32_t)(tag->id >> 32), (uint32_t)tag->id};
+    return (cte_tag_id){(uint32_t)(tag->public_id >> 32), (uint32_t)tag->public_id};
 }
 
 /* The key of a blob of an opened tag; `name` must stay where it is while the key is used. */
@@ -44,6 +44,11 @@ cte_status cte__user_key(const cte_tag *tag, const char *name, struct cte__blob_
 /* Finds, makes or (BURY) shuts a tag; one that somebody died deleting is deleted before. */
 cte_status cte__user_tag_open(struct cte__store *store, const char *name,
                               enum cte__user_tag_find how, struct cte__user_tag *tag);
+
+/* The same for the tag of a given id, as cte__user_tag_find_id(). */
+cte_status cte__user_tag_open_id(struct cte__store *store, const char *name,
+                                 enum cte__user_tag_find how, uint64_t public_id,
+                                 struct cte__user_tag *tag);
 
 /* Names of the tags of a store, without those that are being deleted. */
 cte_status cte__user_tag_names(struct cte__store *store, struct cte__name_list *list);

@@ -97,7 +97,7 @@ static bool has_it_open(const cte_client *client, cte__unit tag)
 cte_status cte__file_hold(cte_client *client, const struct cte__file_identity *name,
                           struct cte__held_file *held)
 {
-    struct cte__tag_key key = {name, sizeof *name, CTE__ENTRY_FILE, NULL};
+    struct cte__tag_key key = {name, sizeof *name, CTE__ENTRY_FILE, NULL, 0};
     struct cte__store *store = client->store;
     bool created;
     held->client = client;

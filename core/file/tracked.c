@@ -369,7 +369,7 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         return -errno;
     identity.device = (uint64_t)st.st_dev;
     identity.inode = (uint64_t)st.st_ino;
-    struct cte__tag_key key = {&identity, sizeof identity, CTE__ENTRY_FILE, absolute_path};
+    struct cte__tag_key key = {&identity, sizeof identity, CTE__ENTRY_FILE, absolute_path, 0};
     uint16_t self = cte__store_self(store);
     if (self == 0)
         return -EUSERS;

@@ -340,6 +340,14 @@ cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uin
     tag->entry = entry;
     atomic_store(&cte__entry_at(store, entry)->location, cte__location_of_unit(*unit));
     cte__entry_show(store, entry);
+    if (key->type == CTE__ENTRY_TAG) {
+        status = cte__user_record_enliven(store, *unit, key->public_id);
+        if (status != CTE_OK) {
+            cte__index_remove(store, shard, hash, entry);
+            cte__user_record_give(store, *unit);
+        }
+        return status;
+    }
     cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, cte__tag_record_bytes(tag->path_bytes));
     return CTE_OK;
 }

@@ -57,7 +57,7 @@ struct cte__mutex {
 struct cte__slot {
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t pid; /* 0: slot is free */
     _Atomic uint32_t switched; /* 1: its rename happened; see CTE__ENTRY_LEAVING */
-    uint64_t start_time; /* of the process, clock ticks after boot: tells a reused pid */
+    uint64_t start_time;       /* of the process, clock ticks after boot: tells a reused pid */
 };
 
 /* Free space management of one range of units or pages (arena.c). */
@@ -117,8 +117,8 @@ enum cte__entry_state {
     CTE__ENTRY_LIVE = 1, /* the one store that makes an entry visible */
     CTE__ENTRY_DEAD = 2, /* deleted; waits for the reaper */
     /* Names of a blob that is being renamed by the process that the entry's owner word tells.
-     * LEAVING is visible until that process's slot says `switched`, ARRIVING from then on: one store
-     * changes all of them. */
+     * LEAVING is visible until that process's slot says `switched`, ARRIVING from then on: one
+     * store changes all of them. */
     CTE__ENTRY_LEAVING = 3,
     CTE__ENTRY_ARRIVING = 4,
 };
@@ -209,10 +209,9 @@ struct cte__runs {
 
 /* State of a file, shared by the processes that have it open. */
 struct cte__file_state {
-    struct cte__mutex lock; /* open, close, truncate */
-    struct cte__mutex
-        lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate;
-                                           user tags: appending */
+    struct cte__mutex lock;                   /* open, close, truncate */
+    struct cte__mutex lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate;
+                                                         user tags: appending */
     _Atomic uint64_t size_bytes;
     _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot: keeps the record alive */
     _Atomic uint64_t joined[CTE__SLOTS_MAX / 64];  /* openers that found the state set up; changes
@@ -232,8 +231,10 @@ struct cte__file_state {
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */
 struct cte__tag_record {
-    struct cte__mutex lock;  /* the list */
-    _Atomic uint64_t tag_id; /* never given twice */
+    struct cte__mutex lock;     /* the list */
+    _Atomic uint64_t tag_id;    /* never given twice */
+    _Atomic uint64_t public_id; /* user tags: the id that programs know it by; tag_id unless one of
+                                 * them chose it */
     _Atomic cte__unit list_head;
     _Atomic uint32_t dead_count;  /* entries on the list that wait for the reaper; a hint */
     _Atomic uint32_t entry_count; /* live entries; a hint */

@@ -236,8 +236,9 @@ cte_status cte__tag_each(struct cte__store *store, struct cte__tag_record *tag,
 struct cte__tag_key {
     const void *name;
     uint32_t name_bytes;
-    uint8_t type;     /* CTE__ENTRY_TAG or CTE__ENTRY_FILE */
-    const char *path; /* files: stored in a new record, for people and recovery */
+    uint8_t type;       /* CTE__ENTRY_TAG or CTE__ENTRY_FILE */
+    const char *path;   /* files: stored in a new record, for people and recovery */
+    uint64_t public_id; /* tags: of a new record; 0: any */
 };
 
 /* A tag or file by name, made if `create`.  For files, `opener` (an owner word, 0: none) is noted
@@ -253,6 +254,7 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
 struct cte__user_tag {
     cte__unit unit;
     uint64_t id;
+    uint64_t public_id;
     bool dead; /* somebody is deleting it, or died doing so: nothing but cte__user_tag_* may use it
                 */
 };
@@ -263,6 +265,18 @@ enum cte__user_tag_find { CTE__USER_TAG_OPEN, CTE__USER_TAG_CREATE, CTE__USER_TA
  * under way in it and none can begin. */
 cte_status cte__user_tag_find(struct cte__store *store, const char *name, uint32_t name_bytes,
                               enum cte__user_tag_find how, struct cte__user_tag *tag);
+
+/* The same for the tag that has, or (CREATE) gets, a given id; 0: any.  -EEXIST: CREATE cannot give
+ * it, as the tag has another, or another tag has it.  CTE_ERR_NOT_FOUND: OPEN or BURY would find
+ * another tag. */
+cte_status cte__user_tag_find_id(struct cte__store *store, const char *name, uint32_t name_bytes,
+                                 enum cte__user_tag_find how, uint64_t public_id,
+                                 struct cte__user_tag *tag);
+
+/* A tag by its id; costs O(tags).  `name` receives its name if name_bytes is not 0, -ERANGE if that
+ * is too few. */
+cte_status cte__user_tag_by_id(struct cte__store *store, uint64_t public_id,
+                               struct cte__user_tag *tag, char *name, size_t name_bytes);
 
 /* Takes the name of a dead tag, whose blobs are all gone, out of the index. */
 void cte__user_tag_forget(struct cte__store *store, const char *name, uint32_t name_bytes,

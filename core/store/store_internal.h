@@ -38,8 +38,10 @@ cte_status cte__units_reserve_null(struct cte__store *store);
 cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                          const struct cte__tag_key *key, cte__unit *unit);
 
-/* The record for a new user tag, and back if it gets no name (user_tag.c). */
+/* The record for a new user tag, still dead; once it has a name, gives it an id (0: the next one;
+ * -EEXIST: another tag has it) and life; and back if it gets none (user_tag.c). */
 cte_status cte__user_record_take(struct cte__store *store, cte__unit *unit);
+cte_status cte__user_record_enliven(struct cte__store *store, cte__unit unit, uint64_t public_id);
 void cte__user_record_give(struct cte__store *store, cte__unit unit);
 
 /* Sets the pointers into a mapped segment. */

@@ -37,7 +37,7 @@ enum { CTE_BLOB_NAME_MAX = 1024 };
 
 typedef struct cte_tag cte_tag;
 
-/** Identity of a tag; never given twice in the life of a store. */
+/** Identity of a tag.  One that the store gives is never given twice in its life. {0, 0} is none. */
 typedef struct cte_tag_id {
     uint32_t major; /**< the node; 0 for the tags of this node */
     uint32_t minor; /**< counts */
@@ -59,6 +59,23 @@ typedef cte_status (*cte_name_visitor)(void *context, const char *name);
  */
 cte_status cte_tag_open(cte_client *client, const char *name, bool create, cte_tag **out);
 
+/**
+ * Gets a handle to a tag, made with an id of the program's choice if there is none.
+ * @param id  {0, 0}: any, as cte_tag_open() with `create`
+ * @return -EEXIST: there is a tag of this name with another id, or another tag has the id
+ */
+cte_status cte_tag_create(cte_client *client, const char *name, cte_tag_id id, cte_tag **out);
+
+/** Gets a handle to the tag that has an id; CTE_ERR_NOT_FOUND.  Costs O(tags of the store). */
+cte_status cte_tag_open_id(cte_client *client, cte_tag_id id, cte_tag **out);
+
+/** Looks up the id of a tag by its name; CTE_ERR_NOT_FOUND. */
+cte_status cte_tag_find(cte_client *client, const char *name, cte_tag_id *id);
+
+/** Looks up the name of a tag by its id, as cte_tag_open_id().
+ *  @param name_bytes  room in `name`, CTE_BLOB_NAME_MAX + 1 is enough; -ERANGE if it is not */
+cte_status cte_tag_name(cte_client *client, cte_tag_id id, char *name, size_t name_bytes);
+
 /** Frees a handle; the tag and its blobs stay.  NULL is fine. */
 void cte_tag_close(cte_tag *tag);
 
@@ -75,6 +92,9 @@ cte_status cte_tag_list(cte_tag *tag, cte_name_visitor visit, void *context);
 
 /** Deletes a tag with all its blobs.  @param client  NULL: cte_client_default() */
 cte_status cte_tag_delete(cte_client *client, const char *name);
+
+/** The same by its id; costs O(tags) besides. */
+cte_status cte_tag_delete_id(cte_client *client, cte_tag_id id);
 
 /** Visits the names of all tags of a store, as cte_tag_list().  @param client  NULL: the default */
 cte_status cte_client_tags(cte_client *client, cte_name_visitor visit, void *context);

@@ -362,7 +362,7 @@ static cte_status drop_clean(struct stage *stage)
 
 /* ---- names ---------------------------------------------------------------------------------- */
 
-static const struct cte__tag_key record_key = {"some file", 9, CTE__ENTRY_FILE, "/some/file"};
+static const struct cte__tag_key record_key = {"some file", 9, CTE__ENTRY_FILE, "/some/file", 0};
 
 static cte_status make_record(struct stage *stage)
 {
@@ -593,7 +593,7 @@ const size_t scenario_count = sizeof scenarios / sizeof scenarios[0];
 
 void stage_open(struct stage *stage, const char *more)
 {
-    static const struct cte__tag_key chunks = {"chunks", 6, CTE__ENTRY_FILE, "/chunks"};
+    static const struct cte__tag_key chunks = {"chunks", 6, CTE__ENTRY_FILE, "/chunks", 0};
     bool created;
     memset(stage, 0, sizeof *stage);
     test_directory(stage->directory, sizeof stage->directory);

@@ -24,7 +24,7 @@ static const uint64_t chunk_number = 7;
 
 static struct fixture fixture_make(unsigned ram_mib, unsigned file_mib, const char *more)
 {
-    static const struct cte__tag_key file_key = {"file", 4, CTE__ENTRY_FILE, "/file"};
+    static const struct cte__tag_key file_key = {"file", 4, CTE__ENTRY_FILE, "/file", 0};
     struct fixture f = {0};
     bool created;
     test_directory(f.directory, sizeof f.directory);

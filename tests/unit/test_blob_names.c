@@ -653,6 +653,138 @@ static void test_each_step_of_a_rename(void **state)
         }
 }
 
+/* ---- ids of tags ---------------------------------------------------------------------------- */
+
+static void expect_id(cte_tag *tag, uint32_t major, uint32_t minor)
+{
+    assert_int_equal(cte_tag_get_id(tag).major, major);
+    assert_int_equal(cte_tag_get_id(tag).minor, minor);
+}
+
+static void test_chosen_ids(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(4, 0);
+    cte_tag *a, *b, *c, *none = NULL;
+    cte_tag_id id = {0, 1000}, far = {7, 42}, any = {0, 0}, found;
+    char name[CTE_BLOB_NAME_MAX + 1];
+    assert_int_equal(cte_tag_create(f.client, "a", id, &a), CTE_OK);
+    expect_id(a, 0, 1000);
+    put(a, "blob", "of a");
+    assert_int_equal(cte_tag_create(f.client, "a", id, &b), CTE_OK); /* it is the same tag */
+    expect(b, "blob", "of a");
+    cte_tag_close(b);
+    assert_int_equal(cte_tag_create(f.client, "a", far, &none), -EEXIST);
+    assert_int_equal(cte_tag_create(f.client, "other", id, &none), -EEXIST);
+    assert_int_equal(cte_tag_find(f.client, "other", &found), CTE_ERR_NOT_FOUND);
+    assert_int_equal(cte_tag_create(f.client, "b", far, &b), CTE_OK);
+    expect_id(b, 7, 42);
+    /* The store itself gives others. */
+    assert_int_equal(cte_tag_create(f.client, "c", any, &c), CTE_OK);
+    assert_int_equal(cte_tag_get_id(c).major, 0);
+    assert_true(cte_tag_get_id(c).minor > 1000);
+    assert_int_equal(cte_tag_find(f.client, "b", &found), CTE_OK);
+    assert_int_equal(found.major, 7);
+    assert_int_equal(found.minor, 42);
+    assert_int_equal(cte_tag_name(f.client, id, name, sizeof name), CTE_OK);
+    assert_string_equal(name, "a");
+    assert_int_equal(cte_tag_name(f.client, id, name, 2), CTE_OK);
+    assert_int_equal(cte_tag_name(f.client, id, name, 1), -ERANGE);
+    assert_int_equal(cte_tag_name(f.client, id, NULL, 0), -EINVAL);
+    assert_int_equal(cte_tag_name(f.client, any, name, sizeof name), CTE_ERR_NOT_FOUND);
+    cte_tag *again;
+    assert_int_equal(cte_tag_open_id(f.client, id, &again), CTE_OK);
+    expect(again, "blob", "of a");
+    assert_int_equal(cte_tag_open_id(f.client, (cte_tag_id){7, 43}, &none), CTE_ERR_NOT_FOUND);
+    assert_null(none);
+    /* An id is free once its tag is deleted; handles of the old tag do not mean the new one. */
+    assert_int_equal(cte_tag_delete_id(f.client, id), CTE_OK);
+    assert_int_equal(cte_tag_delete_id(f.client, id), CTE_ERR_NOT_FOUND);
+    assert_int_equal(cte_tag_open_id(f.client, id, &none), CTE_ERR_NOT_FOUND);
+    cte_tag *heir;
+    assert_int_equal(cte_tag_create(f.client, "heir", id, &heir), CTE_OK);
+    put(heir, "blob", "of the heir");
+    expect(again, "blob", NULL);
+    expect(a, "blob", NULL);
+    assert_int_equal(cte_blob_put(a, "blob", 0, "x", 1, 1, 0), CTE_ERR_NOT_FOUND);
+    expect(heir, "blob", "of the heir");
+    cte_tag_close(a);
+    cte_tag_close(again);
+    close_and_delete(&f, heir, "heir");
+    close_and_delete(&f, b, "b");
+    close_and_delete(&f, c, "c");
+    fixture_free(&f);
+}
+
+/* Everybody wants the same ids, under names of their own. */
+static void *race_for_ids(void *context)
+{
+    struct worker *w = context;
+    for (int i = 0; i < RACES; i++) {
+        char name[16];
+        cte_tag *tag;
+        snprintf(name, sizeof name, "%d-%d", i, w->number);
+        cte_status status = cte_tag_create(
+            NULL, name, (cte_tag_id){(uint32_t)i % 2, 5000 + 1000 * (uint32_t)i}, &tag);
+        if (status == CTE_OK) {
+            atomic_fetch_add(&w->winners[i], 1);
+            cte_tag_close(tag);
+        } else if (status != -EEXIST) {
+            w->failure = cte_status_string(status);
+        }
+        if (cte_tag_open(NULL, name, true, &tag) != CTE_OK)
+            w->failure = "open";
+        else
+            cte_tag_close(tag);
+    }
+    return NULL;
+}
+
+static cte_status note_id(void *context, const char *name, cte_tag_id id)
+{
+    uint64_t *ids = context;
+    (void)name;
+    ids[++ids[0]] = (uint64_t)id.major << 32 | id.minor;
+    return CTE_OK;
+}
+
+static int compare_ids(const void *a, const void *b)
+{
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    return (x > y) - (x < y);
+}
+
+static void test_ids_are_given_once(void **state)
+{
+    (void)state;
+    char directory[256], path[300];
+    test_directory(directory, sizeof directory);
+    snprintf(path, sizeof path, "%s/cte.yaml", directory);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    fprintf(file, "store: {name: ids, directory: '%s'}\n", directory);
+    fprintf(file, "storage: [{bdev_type: ram, capacity_limit: 2MiB}]\n");
+    assert_int_equal(fclose(file), 0);
+    assert_int_equal(cte_init(path), CTE_OK);
+    _Atomic int winners[RACES] = {0};
+    run(NULL, NULL, winners, race_for_ids);
+    for (int i = 0; i < RACES; i++)
+        assert_int_equal(winners[i], 1);
+    static uint64_t ids[1 + THREADS * RACES];
+    ids[0] = 0;
+    assert_int_equal(cte_tag_query(NULL, ".", CTE_QUERY_LOCAL, 0, note_id, ids), CTE_OK);
+    assert_int_equal(ids[0], THREADS * RACES);
+    qsort(ids + 1, ids[0], sizeof ids[0], compare_ids);
+    for (int i = 1; i < THREADS * RACES; i++)
+        assert_true(ids[i] < ids[i + 1]);
+    for (int i = 1; i <= THREADS * RACES; i++) {
+        cte_tag_id id = {(uint32_t)(ids[i] >> 32), (uint32_t)ids[i]};
+        assert_int_equal(cte_tag_delete_id(NULL, id), CTE_OK);
+    }
+    assert_int_equal(cte_finalize(), CTE_OK);
+    test_remove_directory(directory);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -668,6 +800,11 @@ int main(void)
         cmocka_unit_test(test_lists_see_one_name),
         cmocka_unit_test(test_killed_while_renaming),
         cmocka_unit_test(test_each_step_of_a_rename),
+        cmocka_unit_test(test_chosen_ids),
+        cmocka_unit_test(test_ids_are_given_once),
     };
+    /* What the caller's environment says of stores is not what is tested here. */
+    unsetenv("CTE_STORE_NAME");
+    unsetenv("CTE_STORE_DIRECTORY");
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
