@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #include "base/util.h"
 #include "store/store_internal.h"
@@ -45,6 +46,10 @@ static bool back_units(struct cte__store *store, uint32_t arena_index, uint32_t 
                       (((uint64_t)arena_index * CTE__META_ARENA_UNITS + backed) << CTE__UNIT_SHIFT);
     if (!back_range(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT))
         return false;
+    /* The memory is there.  Mapping it at once saves a fault per page; where that cannot be, faults
+     * do it. */
+    madvise(store->base + offset, (size_t)(target - backed) << CTE__UNIT_SHIFT,
+            MADV_POPULATE_WRITE);
     while (backed < target && !atomic_compare_exchange_weak(&arena->backed, &backed, target))
         ;
     return true;
