@@ -16,7 +16,6 @@ enum {
 
 /* clang-format off */
 #define CHOICE(name, value) {name, value, NULL}
-#define NOT_YET(name)       {name, -1, "is known but not yet supported"}
 #define CHOICES_END         {NULL, 0, NULL}
 
 #ifdef CTE_HAVE_LIBPMEM
@@ -28,7 +27,7 @@ enum {
 static const struct cte__config_choice store_choices[] = {
     CHOICE("auto", false), CHOICE("keep", true), CHOICES_END};
 static const struct cte__config_choice kind_choices[] = {
-    CHOICE("ram", 0), CHOICE("file", 1), NOT_YET("posix"), DEV_DAX, CHOICES_END};
+    CHOICE("ram", 0), CHOICE("file", 1), CHOICE("posix", 3), DEV_DAX, CHOICES_END};
 static const struct cte__config_choice io_choices[] = {
     CHOICE("buffered", 0), CHOICE("uring", 1), CHOICES_END};
 static const struct cte__config_choice placement_choices[] = {

@@ -3,7 +3,9 @@
 
 #include <errno.h>
 #include <inttypes.h>
+#include <libgen.h>
 #include <limits.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
 #include <sys/resource.h>
@@ -100,6 +102,18 @@ int cte__target_openat(int dir_fd, const char *name, int flags, mode_t perm)
     int higher = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
     int rc = higher < 0 ? -errno : higher;
     close(fd);
+    return rc;
+}
+
+int cte__target_open_parent(const char *path)
+{
+    char *copy = strdup(path);
+    if (!copy)
+        return -ENOMEM;
+    /* The parent may be reached through links: only the target itself must not be one. */
+    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    int rc = fd < 0 ? -errno : fd;
+    free(copy);
     return rc;
 }
 
@@ -268,4 +282,26 @@ void cte__target_sum(const struct cte__target_io *io)
         for (size_t at = 0; at < io->iov[i].iov_len; at += CTE__PAGE_BYTES)
             *sum++ = cte__page_sum(memory + at);
     }
+}
+
+cte_status cte__target_fdatasync(int fd, const char *path)
+{
+    while (fdatasync(fd) != 0) {
+        int error = errno;
+        if (error == EINTR)
+            continue;
+        cte__log_error("cannot make target %s durable: %s; its device may be failing", path,
+                       strerror(error));
+        return -error;
+    }
+    return 0;
+}
+
+cte_status cte__target_sync_directory(int fd)
+{
+    int rc;
+    do {
+        rc = fsync(fd);
+    } while (rc != 0 && errno == EINTR);
+    return rc == 0 || errno == EINVAL ? 0 : -errno; /* EINVAL: there is no such thing here */
 }

@@ -11,6 +11,7 @@
 
 extern const struct cte__target_ops cte__target_ram;
 extern const struct cte__target_ops cte__target_file;
+extern const struct cte__target_ops cte__target_posix;
 extern const struct cte__target_ops cte__target_dev_dax; /* where built with libpmem */
 
 /* The mark: one page that says "made by cte, for this store, cut like this".  The file backend
@@ -51,6 +52,10 @@ cte_status cte__target_mark_check(const struct cte__target_mark *mark,
  * the program may have closed to reuse.  Returns the descriptor or -errno; not logged. */
 int cte__target_openat(int dir_fd, const char *name, int flags, mode_t perm);
 
+/* The directory that a path's last name stands in, which may be reached through links; or -errno.
+ * Not logged. */
+int cte__target_open_parent(const char *path);
+
 /* Refuses symbolic links (-ELOOP), other owners (CTE_ERR_STORE_OWNER), and anything that is not of
  * `type` (S_IFREG or S_IFDIR): -EISDIR, -ENOTDIR or -EINVAL. */
 cte_status cte__target_check_stat(const struct stat *status, mode_t type, const char *path);
@@ -73,5 +78,11 @@ cte_status cte__target_check_io(const struct cte__target_io *io, uint64_t capaci
 
 /* Moves all bytes between the iovec and `file_offset`; -EIO at a premature end.  Not logged. */
 cte_status cte__target_transfer(int fd, uint64_t file_offset, const struct cte__target_io *io);
+
+/* Makes what any process wrote to the file durable. */
+cte_status cte__target_fdatasync(int fd, const char *path);
+
+/* Makes the names in a directory durable, as far as the file system can.  Not logged. */
+cte_status cte__target_sync_directory(int fd);
 
 #endif

@@ -269,7 +269,7 @@ static cte_status dax_io(void *opaque, const struct cte__target_io *io)
 static cte_status dax_sync(void *opaque)
 {
     const struct dax_state *state = opaque;
-    return state->device ? 0 : cte__plain_file_sync(state->fd, state->path);
+    return state->device ? 0 : cte__target_fdatasync(state->fd, state->path);
 }
 
 const struct cte__target_ops cte__target_dev_dax = {

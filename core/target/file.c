@@ -67,7 +67,7 @@ static cte_status file_io(void *opaque, const struct cte__target_io *io)
 static cte_status file_sync(void *opaque)
 {
     const struct file_state *state = opaque;
-    return cte__plain_file_sync(state->fd, state->path);
+    return cte__target_fdatasync(state->fd, state->path);
 }
 
 static void file_close(void *opaque)

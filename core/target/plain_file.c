@@ -2,7 +2,6 @@
 #include "target/plain_file.h"
 
 #include <errno.h>
-#include <libgen.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -25,18 +24,6 @@ static uint64_t file_bytes(const struct cte__target_spec *spec)
 static const char *base_name(const char *path)
 {
     return strrchr(path, '/') + 1;
-}
-
-static int open_parent(const char *path)
-{
-    char *copy = strdup(path);
-    if (!copy)
-        return -ENOMEM;
-    /* The parent may be reached through links: only the file itself must not be one. */
-    int fd = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    int rc = fd < 0 ? -errno : fd;
-    free(copy);
-    return rc;
 }
 
 /* Opens what is there, refusing what cannot be ours.  -ENOENT is not logged. */
@@ -153,8 +140,8 @@ static cte_status make_backing(int parent_fd, int fd, bool keep_on_failure,
                                enum cte__plain_file_reserve reserve)
 {
     cte_status rc = fill(fd, spec, reserve);
-    if (rc == 0 && fsync(parent_fd) != 0)
-        rc = -errno;
+    if (rc == 0)
+        rc = cte__target_sync_directory(parent_fd);
     if (rc == 0)
         return 0;
     cte__log_error(
@@ -207,7 +194,7 @@ cte_status cte__plain_file_create(const struct cte__target_spec *spec,
     cte_status rc = cte__target_check_spec(spec, file_bytes(spec));
     if (rc != 0)
         return rc;
-    int parent_fd = open_parent(spec->path);
+    int parent_fd = cte__target_open_parent(spec->path);
     if (parent_fd < 0) {
         cte__log_error("cannot make target %s: its directory: %s; make the directory first",
                        spec->path, strerror(-parent_fd));
@@ -249,7 +236,7 @@ int cte__plain_file_open(const struct cte__target_spec *spec)
     cte_status rc = cte__target_check_spec(spec, file_bytes(spec));
     if (rc != 0)
         return rc;
-    int parent_fd = open_parent(spec->path);
+    int parent_fd = cte__target_open_parent(spec->path);
     struct stat status;
     int fd = parent_fd < 0 ? parent_fd : open_existing(parent_fd, spec->path, &status);
     if (parent_fd >= 0)
@@ -264,19 +251,6 @@ int cte__plain_file_open(const struct cte__target_spec *spec)
         return rc;
     }
     return fd;
-}
-
-cte_status cte__plain_file_sync(int fd, const char *path)
-{
-    while (fdatasync(fd) != 0) {
-        int error = errno;
-        if (error == EINTR)
-            continue;
-        cte__log_error("cannot make target %s durable: %s; its device may be failing", path,
-                       strerror(error));
-        return -error;
-    }
-    return 0;
 }
 
 static cte_status remove_backing(int parent_fd, const struct cte__target_spec *spec)
@@ -301,7 +275,7 @@ cte_status cte__plain_file_destroy(const struct cte__target_spec *spec)
     cte_status rc = cte__target_check_spec(spec, 0);
     if (rc != 0)
         return rc;
-    int parent_fd = open_parent(spec->path);
+    int parent_fd = cte__target_open_parent(spec->path);
     if (parent_fd == -ENOENT)
         return 0;
     if (parent_fd < 0) {

@@ -19,7 +19,4 @@ cte_status cte__plain_file_create(const struct cte__target_spec *spec,
 int cte__plain_file_open(const struct cte__target_spec *spec);
 cte_status cte__plain_file_destroy(const struct cte__target_spec *spec);
 
-/* Makes what any process wrote to the file durable. */
-cte_status cte__plain_file_sync(int fd, const char *path);
-
 #endif

@@ -1,9 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* What the files of the ram target share.
- *
- * A directory on tmpfs with one file per arena (concurrent writes to one inode would wait for each
- * other) and the mark in a file of its own.  Arenas come into being at their first write; memory is
- * taken as pages are written.
+/* What the files of the ram target share: a directory of arenas (arenas.h) on tmpfs.
  *
  * Invariant: nothing is ever given back to tmpfs while a store lives.  Arena files are not
  * truncated, holes are not punched, and removing a file does not take its pages from who has it
@@ -17,63 +13,16 @@
 #ifndef CTE_CORE_TARGET_RAM_H
 #define CTE_CORE_TARGET_RAM_H
 
-#include <stdatomic.h>
-
-#include "target/backing.h"
-
-#define CTE__RAM_ARENA_PREFIX "arena."
-
-enum { CTE__RAM_NAME_BYTES = 32, CTE__RAM_NO_FD = -1 };
-
-struct cte__ram_arena {
-    atomic_int fd;        /* CTE__RAM_NO_FD until opened; then constant until close */
-    _Atomic(char *) base; /* NULL until mapped; then constant until close.  MAP_FAILED: cannot be */
-};
+#include "target/arenas.h"
 
 struct cte__ram_state {
-    int dir_fd;
-    int mark_fd; /* holds the shared lock */
-    uint64_t arena_bytes;
-    uint64_t capacity_bytes;
-    char *path;
+    struct cte__arenas arenas;
     /* enum page_state of ram_map.c for each page; NULL: everything goes by system calls. */
     _Atomic uint8_t *pages;
     atomic_bool cannot_populate; /* by this kernel; then too */
-    atomic_long fd_budget;       /* arenas that may still be kept open */
-    /* When no descriptor is to be had, arenas are used one at a time through this one, with the
-     * lock of fork.h held: a duplicate of dir_fd as long as it is not needed. */
-    int spare_fd;
-    struct cte__ram_arena arenas[]; /* capacity_bytes / arena_bytes */
+    /* Of each arena: NULL until mapped; then constant until close.  MAP_FAILED: cannot be. */
+    _Atomic(char *) bases[];
 };
-
-/* ---- ram_directory.c ---- */
-
-cte_status cte__ram_create(const struct cte__target_spec *spec);
-cte_status cte__ram_destroy(const struct cte__target_spec *spec);
-
-/* Opens the directory, refusing links and other owners.  -ENOENT is not logged. */
-int cte__ram_open_directory(const char *path);
-
-/* Opens and reads the mark; -ENOENT, not logged, if there is none or its maker died before writing
- * it. */
-int cte__ram_open_mark(int dir_fd, const char *path, struct cte__target_mark *mark);
-
-/* ---- ram_arena.c ---- */
-
-/* The descriptor of an arena, as long as it is used. */
-struct cte__ram_use {
-    int fd;
-    enum { CTE__RAM_KEPT, CTE__RAM_TRANSIENT, CTE__RAM_SPARE } how;
-};
-
-/* How many arenas may be kept open. */
-long cte__ram_fd_share(uint64_t arena_count);
-
-/* Gets a descriptor, making the arena if it is to be written; -ENOENT when reading what was never
- * written.  cte__ram_done() after success. */
-cte_status cte__ram_use(struct cte__ram_state *state, uint64_t index, bool write,
-                        struct cte__ram_use *use);
-void cte__ram_done(const struct cte__ram_use *use);
 
 /* ---- ram_map.c ---- */
 

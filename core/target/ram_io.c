@@ -17,23 +17,6 @@ struct transfer {
     struct cte__cursor at;       /* how far it got */
 };
 
-/* For an arena that does not exist.  That it was never written is only true as long as nobody
- * removed the target behind our back, as some systems do when a user logs out. */
-static cte_status read_zeros(const struct cte__ram_state *state, const struct cte__target_io *io)
-{
-    struct stat status;
-    if (fstat(state->mark_fd, &status) != 0)
-        return -errno;
-    if (status.st_nlink == 0) {
-        cte__log_error("target %s was removed while in use; its data is lost", state->path);
-        return CTE_ERR_STORE_CORRUPT;
-    }
-    for (int i = 0; i < io->iov_count; i++)
-        if (io->iov[i].iov_len > 0)
-            memset(io->iov[i].iov_base, 0, io->iov[i].iov_len);
-    return 0;
-}
-
 /* The next piece of memory, `most` bytes at most. */
 static struct iovec next_piece(struct cte__cursor *at, uint64_t most)
 {
@@ -95,12 +78,7 @@ static cte_status move_part(struct transfer *t, int fd, uint64_t inside, uint64_
 
 static cte_status move_all(struct cte__ram_state *state, const struct transfer *t)
 {
-    struct cte__ram_use use;
-    cte_status rc = cte__ram_use(state, t->pages.arena, t->io->write, &use);
-    if (rc != 0)
-        return rc;
-    rc = cte__target_transfer(use.fd, t->inside, t->io);
-    cte__ram_done(&use);
+    cte_status rc = cte__arenas_transfer(&state->arenas, t->io);
     if (rc == 0)
         cte__ram_note_used(state, &t->pages);
     return rc;
@@ -109,8 +87,8 @@ static cte_status move_all(struct cte__ram_state *state, const struct transfer *
 /* Some pages are warm, some are not. */
 static cte_status move_mixed(struct cte__ram_state *state, struct transfer *t, char *base)
 {
-    struct cte__ram_use use;
-    cte_status rc = cte__ram_use(state, t->pages.arena, t->io->write, &use);
+    struct cte__arena_use use;
+    cte_status rc = cte__arenas_use(&state->arenas, t->pages.arena, t->io->write, &use);
     if (rc != 0)
         return rc;
     uint64_t at = t->inside, end = t->inside + t->io->bytes;
@@ -129,7 +107,7 @@ static cte_status move_mixed(struct cte__ram_state *state, struct transfer *t, c
         at += bytes;
         rest.first = run.end;
     }
-    cte__ram_done(&use);
+    cte__arenas_done(&use);
     return rc;
 }
 
@@ -151,7 +129,7 @@ static cte_status move_and_sum(struct cte__ram_state *state, struct transfer *t)
         cte__target_sum(io);
     cte_status rc = move(state, t);
     if (rc == -ENOENT && !io->write)
-        rc = read_zeros(state, io);
+        rc = cte__arenas_read_zeros(&state->arenas, io);
     if (rc == 0 && io->sums && !io->write)
         cte__target_sum(io);
     return rc;
@@ -160,11 +138,12 @@ static cte_status move_and_sum(struct cte__ram_state *state, struct transfer *t)
 cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
 {
     struct cte__ram_state *state = opaque;
-    cte_status rc = cte__target_check_io(io, state->capacity_bytes, state->arena_bytes);
+    cte_status rc =
+        cte__target_check_io(io, state->arenas.capacity_bytes, state->arenas.arena_bytes);
     if (rc != 0 || io->bytes == 0)
         return rc;
-    uint64_t index = io->offset / state->arena_bytes;
-    uint64_t inside = io->offset - index * state->arena_bytes;
+    uint64_t index = io->offset / state->arenas.arena_bytes;
+    uint64_t inside = io->offset - index * state->arenas.arena_bytes;
     struct transfer t = {
         .io = io,
         .pages = {.arena = index,
@@ -174,7 +153,7 @@ cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
         .at = cte__cursor_begin(io->iov, io->iov_count),
     };
     if (cte__ram_warm(state, &t.pages)) {
-        char *base = atomic_load_explicit(&state->arenas[index].base, memory_order_acquire);
+        char *base = atomic_load_explicit(&state->bases[index], memory_order_acquire);
         if (io->sums)
             copy_summed(&t, base + inside);
         else
@@ -186,6 +165,6 @@ cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
     if (rc != 0 && rc != -ENOSPC)
         cte__log_error("cannot %s %llu bytes at %llu of target %s: %s",
                        io->write ? "write" : "read", (unsigned long long)io->bytes,
-                       (unsigned long long)io->offset, state->path, cte_status_string(rc));
+                       (unsigned long long)io->offset, state->arenas.path, cte_status_string(rc));
     return rc;
 }

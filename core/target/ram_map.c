@@ -39,7 +39,7 @@ enum {
  * again. */
 static _Atomic uint8_t *states_of(const struct cte__ram_state *state, uint64_t arena)
 {
-    return state->pages + arena * (state->arena_bytes >> CTE__PAGE_SHIFT);
+    return state->pages + arena * (state->arenas.arena_bytes >> CTE__PAGE_SHIFT);
 }
 
 static uint8_t get(const _Atomic uint8_t *page)
@@ -56,9 +56,11 @@ static void set(_Atomic uint8_t *page, enum page_state state)
 
 void cte__ram_map_init(struct cte__ram_state *state)
 {
-    size_t bytes = state->capacity_bytes >> CTE__PAGE_SHIFT;
+    size_t bytes = state->arenas.capacity_bytes >> CTE__PAGE_SHIFT;
     void *pages = mmap(NULL, bytes, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    for (uint64_t i = 0; i < state->arenas.count; i++)
+        atomic_init(&state->bases[i], NULL);
     atomic_init(&state->cannot_populate, false);
     state->pages = pages == MAP_FAILED ? NULL : pages;
     /* A forked child inherits the mappings of the arenas but nothing mapped in them.  With all
@@ -70,13 +72,13 @@ void cte__ram_map_init(struct cte__ram_state *state)
 
 void cte__ram_map_release(struct cte__ram_state *state)
 {
-    for (uint64_t i = 0; i < state->capacity_bytes / state->arena_bytes; i++) {
-        char *base = atomic_load_explicit(&state->arenas[i].base, memory_order_relaxed);
+    for (uint64_t i = 0; i < state->arenas.count; i++) {
+        char *base = atomic_load_explicit(&state->bases[i], memory_order_relaxed);
         if (base && base != MAP_FAILED)
-            munmap(base, state->arena_bytes);
+            munmap(base, state->arenas.arena_bytes);
     }
     if (state->pages)
-        munmap((void *)state->pages, state->capacity_bytes >> CTE__PAGE_SHIFT);
+        munmap((void *)state->pages, state->arenas.capacity_bytes >> CTE__PAGE_SHIFT);
 }
 
 /* MAP_FAILED if there is no address space for it, or no map left.  In a program that locks all its
@@ -97,17 +99,17 @@ static char *map_file(int fd, uint64_t bytes)
  * memory with its maps locked, so a child that knows the address has the mapping. */
 static char *map_arena(struct cte__ram_state *state, uint64_t index, bool create)
 {
-    struct cte__ram_use use;
-    if (cte__ram_use(state, index, create, &use) != 0)
+    struct cte__arena_use use;
+    if (cte__arenas_use(&state->arenas, index, create, &use) != 0)
         return NULL;
-    char *base = map_file(use.fd, state->arena_bytes);
-    cte__ram_done(&use);
+    char *base = map_file(use.fd, state->arenas.arena_bytes);
+    cte__arenas_done(&use);
     char *first = NULL;
-    if (atomic_compare_exchange_strong_explicit(&state->arenas[index].base, &first, base,
+    if (atomic_compare_exchange_strong_explicit(&state->bases[index], &first, base,
                                                 memory_order_release, memory_order_acquire))
         return base == MAP_FAILED ? NULL : base;
     if (base != MAP_FAILED)
-        munmap(base, state->arena_bytes);
+        munmap(base, state->arenas.arena_bytes);
     return first == MAP_FAILED ? NULL : first; /* another thread was first */
 }
 
@@ -115,7 +117,7 @@ static char *base_of(struct cte__ram_state *state, uint64_t index, bool create)
 {
     if (!state->pages || atomic_load_explicit(&state->cannot_populate, memory_order_relaxed))
         return NULL;
-    char *base = atomic_load_explicit(&state->arenas[index].base, memory_order_acquire);
+    char *base = atomic_load_explicit(&state->bases[index], memory_order_acquire);
     if (!base)
         return map_arena(state, index, create);
     return base == MAP_FAILED ? NULL : base;
@@ -226,9 +228,10 @@ void cte__ram_note_used(struct cte__ram_state *state, const struct cte__ram_page
 void *cte__ram_view(void *opaque, bool write, uint64_t offset, uint64_t bytes)
 {
     struct cte__ram_state *state = opaque;
-    uint64_t index = offset / state->arena_bytes;
-    uint64_t inside = offset % state->arena_bytes;
-    if (bytes == 0 || offset >= state->capacity_bytes || bytes > state->arena_bytes - inside)
+    uint64_t index = offset / state->arenas.arena_bytes;
+    uint64_t inside = offset % state->arenas.arena_bytes;
+    if (bytes == 0 || offset >= state->arenas.capacity_bytes ||
+        bytes > state->arenas.arena_bytes - inside)
         return NULL;
     struct cte__ram_pages pages = {
         .arena = index,

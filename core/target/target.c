@@ -10,8 +10,7 @@ const struct cte__target_ops *const cte__target_ops_all[] = {
 #ifdef CTE_HAVE_LIBPMEM
     &cte__target_dev_dax,
 #endif
-    &cte__target_file,
-    NULL,
+    &cte__target_file,    &cte__target_posix, NULL,
 };
 
 const struct cte__target_ops *cte__target_ops_find(const char *kind)

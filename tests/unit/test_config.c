@@ -236,7 +236,7 @@ static void test_errors(void **state)
         {"storage:\n  - {bdev_type: file, path: /x, capacity_limit: 1GB, io: direct}",
          "t.yaml:2:58: ", "use one of: buffered, uring"},
         {"storage:\n  - {bdev_type: posix, capacity_limit: 1GB}",
-         "t.yaml:2:17: ", "known but not yet supported; use one of: ram, file"},
+         "t.yaml:2:5: ", "a posix target needs a path"},
 #ifdef CTE_HAVE_LIBPMEM
         {"storage:\n  - {bdev_type: dev_dax, capacity_limit: 1GB}",
          "t.yaml:2:5: ", "a dev_dax target needs a path"},

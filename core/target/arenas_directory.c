@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* The ram target's directory and mark: what may be made, replaced and removed. */
+/* The directory and its mark: what may be made, replaced and removed. */
 #include <ctype.h>
 #include <dirent.h>
 #include <errno.h>
@@ -9,14 +9,14 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "target/ram.h"
+#include "target/arenas.h"
 
 #define MARK_NAME "target.mark"
 
 /* ---- the directory ---- */
 
 /* Opens the directory, refusing links and other owners.  -ENOENT is not logged. */
-int cte__ram_open_directory(const char *path)
+int cte__arenas_open_directory(const char *path)
 {
     struct stat status;
     if (lstat(path, &status) != 0)
@@ -40,9 +40,9 @@ int cte__ram_open_directory(const char *path)
 
 static bool is_arena_name(const char *name)
 {
-    if (strncmp(name, CTE__RAM_ARENA_PREFIX, strlen(CTE__RAM_ARENA_PREFIX)) != 0)
+    if (strncmp(name, CTE__ARENA_PREFIX, strlen(CTE__ARENA_PREFIX)) != 0)
         return false;
-    const char *digits = name + strlen(CTE__RAM_ARENA_PREFIX);
+    const char *digits = name + strlen(CTE__ARENA_PREFIX);
     return isdigit((unsigned char)*digits) && digits[strspn(digits, "0123456789")] == '\0';
 }
 
@@ -79,7 +79,7 @@ static int scan_arenas(int dir_fd, bool remove)
 
 /* Opens and reads the mark; -ENOENT, not logged, if there is none or its maker died before writing
  * it. */
-int cte__ram_open_mark(int dir_fd, const char *path, struct cte__target_mark *mark)
+int cte__arenas_open_mark(int dir_fd, const char *path, struct cte__target_mark *mark)
 {
     int fd = cte__target_openat(dir_fd, MARK_NAME, O_RDWR, 0);
     if (fd < 0)
@@ -109,7 +109,7 @@ int cte__ram_open_mark(int dir_fd, const char *path, struct cte__target_mark *ma
 static cte_status check_ours(int dir_fd, const struct cte__target_spec *spec, bool want_unused)
 {
     struct cte__target_mark mark;
-    int mark_fd = cte__ram_open_mark(dir_fd, spec->path, &mark);
+    int mark_fd = cte__arenas_open_mark(dir_fd, spec->path, &mark);
     if (mark_fd < 0 && mark_fd != -ENOENT)
         return mark_fd;
     bool marked = mark_fd >= 0;
@@ -130,7 +130,7 @@ static cte_status check_ours(int dir_fd, const struct cte__target_spec *spec, bo
     return -EEXIST;
 }
 
-static cte_status write_mark(int dir_fd, const struct cte__target_spec *spec)
+static cte_status write_mark(int dir_fd, const struct cte__target_spec *spec, bool durable)
 {
     int fd = cte__target_openat(dir_fd, MARK_NAME, O_RDWR | O_CREAT, 0600);
     if (fd < 0)
@@ -138,6 +138,8 @@ static cte_status write_mark(int dir_fd, const struct cte__target_spec *spec)
     cte_status rc = fchmod(fd, 0600) != 0 ? -errno : 0;
     if (rc == 0)
         rc = cte__target_mark_write(fd, 0, spec);
+    if (rc == 0 && durable)
+        rc = fsync(fd) != 0 ? -errno : cte__target_sync_directory(dir_fd);
     close(fd);
     return rc;
 }
@@ -172,7 +174,7 @@ static int make_directory(const char *path, bool *made)
                        path, strerror(error));
         return -error;
     }
-    int fd = cte__ram_open_directory(path);
+    int fd = cte__arenas_open_directory(path);
     if (fd == -ENOENT)
         cte__log_error("cannot make target %s: another process removed it meanwhile", path);
     if (fd < 0 && *made)
@@ -180,31 +182,43 @@ static int make_directory(const char *path, bool *made)
     return fd;
 }
 
+/* The name of the directory survives the node only with the directory it stands in. */
+static cte_status sync_parent(const char *path)
+{
+    int fd = cte__target_open_parent(path);
+    if (fd < 0)
+        return fd;
+    cte_status rc = cte__target_sync_directory(fd);
+    close(fd);
+    return rc;
+}
+
 /* In an order that leaves something recognisable wherever the process dies: arenas never stand in a
  * directory without a mark. */
-static cte_status fill(int dir_fd, const struct cte__target_spec *spec)
+static cte_status fill(int dir_fd, const struct cte__target_spec *spec, bool durable)
 {
     int removed = scan_arenas(dir_fd, true);
     if (removed < 0)
         return removed;
-    return write_mark(dir_fd, spec);
+    cte_status rc = write_mark(dir_fd, spec, durable);
+    return rc == 0 && durable ? sync_parent(spec->path) : rc;
 }
 
 /* Pages of the arenas that fill() is going to remove. */
 static uint64_t reclaimable_bytes(int dir_fd, const struct cte__target_spec *spec)
 {
     uint64_t bytes = 0;
-    char name[CTE__RAM_NAME_BYTES];
+    char name[CTE__ARENA_NAME_BYTES];
     struct stat status;
     for (uint64_t index = 0; index < spec->capacity_bytes / spec->arena_bytes; index++) {
-        snprintf(name, sizeof name, CTE__RAM_ARENA_PREFIX "%" PRIu64, index);
+        snprintf(name, sizeof name, CTE__ARENA_PREFIX "%" PRIu64, index);
         if (fstatat(dir_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0)
             bytes += (uint64_t)status.st_blocks * 512;
     }
     return bytes;
 }
 
-static cte_status make_backing(int dir_fd, const struct cte__target_spec *spec)
+static cte_status make_backing(int dir_fd, const struct cte__target_spec *spec, bool durable)
 {
     cte_status rc = check_ours(dir_fd, spec, true);
     if (rc == 0)
@@ -213,7 +227,7 @@ static cte_status make_backing(int dir_fd, const struct cte__target_spec *spec)
                                      reclaimable_bytes(dir_fd, spec));
     if (rc != 0)
         return rc;
-    rc = fill(dir_fd, spec);
+    rc = fill(dir_fd, spec, durable);
     if (rc != 0)
         cte__log_error("cannot make target %s: %s", spec->path, cte_status_string(rc));
     return rc;
@@ -227,7 +241,7 @@ static void take_back(int dir_fd, const char *path)
         cte__log_warn("%s could not be removed: %s", path, strerror(errno));
 }
 
-cte_status cte__ram_create(const struct cte__target_spec *spec)
+cte_status cte__arenas_create(const struct cte__target_spec *spec, bool durable)
 {
     cte_status rc = cte__target_check_spec(spec, spec->arena_bytes);
     if (rc != 0)
@@ -238,7 +252,7 @@ cte_status cte__ram_create(const struct cte__target_spec *spec)
         return dir_fd;
     rc = make_private(dir_fd, spec->path, made);
     if (rc == 0)
-        rc = make_backing(dir_fd, spec);
+        rc = make_backing(dir_fd, spec, durable);
     if (rc != 0 && made)
         take_back(dir_fd, spec->path);
     close(dir_fd);
@@ -263,12 +277,12 @@ static cte_status remove_backing(int dir_fd, const struct cte__target_spec *spec
     return rc;
 }
 
-cte_status cte__ram_destroy(const struct cte__target_spec *spec)
+cte_status cte__arenas_destroy(const struct cte__target_spec *spec)
 {
     cte_status rc = cte__target_check_spec(spec, 0);
     if (rc != 0)
         return rc;
-    int dir_fd = cte__ram_open_directory(spec->path);
+    int dir_fd = cte__arenas_open_directory(spec->path);
     if (dir_fd == -ENOENT)
         return 0;
     if (dir_fd < 0)
