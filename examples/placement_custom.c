@@ -71,7 +71,9 @@ static int use(cte_client *client)
     if (status == CTE_OK)
         result = show_targets(client, "large blob");
     if (status == CTE_OK)
-        status = cte_blob_put(tag, "small", 0, bytes, SMALL_BYTES, 0.9f, 0);
+        /* Score 0.45 deserves the last one only: which one max_bw takes of several, their measured
+         * speeds decide. */
+        status = cte_blob_put(tag, "small", 0, bytes, SMALL_BYTES, 0.45f, 0);
     if (status == CTE_OK && result == EXIT_SUCCESS)
         result = show_targets(client, "both blobs");
     if (status != CTE_OK)
