@@ -10,6 +10,7 @@
 /* The arguments of any operation; each uses some. */
 struct blob_call {
     cte_tag tag; /* a copy: the handle may be closed meanwhile */
+    cte_tag new_tag;
     uint64_t offset;
     const void *data; /* bytes to store */
     void *result;     /* where bytes or values go */
@@ -23,10 +24,14 @@ struct blob_call {
 
 typedef cte_status blob_run(const void *arguments, const char *const *names);
 
-static cte_status submit(cte_tag *tag, const char *name, blob_run *run, struct blob_call *call,
-                         const cte_task_callback *callback, cte_task **task)
+/* `new_name` NULL: the operation has none. */
+static cte_status submit_two(cte_tag *tag, const char *name, const char *new_name, blob_run *run,
+                             struct blob_call *call, const cte_task_callback *callback,
+                             cte_task **task)
 {
     cte_status status = tag ? cte__name_check(name) : -EINVAL;
+    if (status == CTE_OK && new_name)
+        status = cte__name_check(new_name);
     if (status != CTE_OK)
         return status;
     call->tag = *tag;
@@ -37,10 +42,16 @@ static cte_status submit(cte_tag *tag, const char *name, blob_run *run, struct b
                                 .run = run,
                                 .arguments = call,
                                 .argument_bytes = sizeof *call,
-                                .names = {name},
+                                .names = {name, new_name},
                                 .callback = callback,
                             },
                             task);
+}
+
+static cte_status submit(cte_tag *tag, const char *name, blob_run *run, struct blob_call *call,
+                         const cte_task_callback *callback, cte_task **task)
+{
+    return submit_two(tag, name, NULL, run, call, callback, task);
 }
 
 static cte_status run_put(const void *arguments, const char *const *names)
@@ -58,6 +69,21 @@ cte_status cte_blob_put_async(cte_tag *tag, const char *name, uint64_t offset, c
     struct blob_call call = {
         .offset = offset, .data = data, .size = size, .score = score, .flags = flags};
     return submit(tag, name, run_put, &call, callback, task);
+}
+
+static cte_status run_append(const void *arguments, const char *const *names)
+{
+    const struct blob_call *call = arguments;
+    cte_tag tag = call->tag;
+    return cte_blob_append(&tag, names[0], call->data, call->size, call->score, call->result);
+}
+
+cte_status cte_blob_append_async(cte_tag *tag, const char *name, const void *data, size_t size,
+                                 float score, uint64_t *offset, const cte_task_callback *callback,
+                                 cte_task **task)
+{
+    struct blob_call call = {.data = data, .size = size, .score = score, .result = offset};
+    return submit(tag, name, run_append, &call, callback, task);
 }
 
 static cte_status run_get(const void *arguments, const char *const *names)
@@ -86,6 +112,29 @@ cte_status cte_blob_delete_async(cte_tag *tag, const char *name, const cte_task_
                                  cte_task **task)
 {
     return submit(tag, name, run_delete, &(struct blob_call){0}, callback, task);
+}
+
+static cte_status run_move(const void *arguments, const char *const *names)
+{
+    const struct blob_call *call = arguments;
+    cte_tag tag = call->tag, new_tag = call->new_tag;
+    return cte_blob_move(&tag, names[0], &new_tag, names[1], call->flags);
+}
+
+cte_status cte_blob_move_async(cte_tag *tag, const char *name, cte_tag *new_tag,
+                               const char *new_name, uint32_t flags,
+                               const cte_task_callback *callback, cte_task **task)
+{
+    if (!new_tag || !new_name)
+        return -EINVAL;
+    struct blob_call call = {.new_tag = *new_tag, .flags = flags};
+    return submit_two(tag, name, new_name, run_move, &call, callback, task);
+}
+
+cte_status cte_blob_rename_async(cte_tag *tag, const char *name, const char *new_name,
+                                 uint32_t flags, const cte_task_callback *callback, cte_task **task)
+{
+    return cte_blob_move_async(tag, name, tag, new_name, flags, callback, task);
 }
 
 static cte_status run_get_info(const void *arguments, const char *const *names)

@@ -154,6 +154,11 @@ cte_status cte_blob_put_async(cte_tag *tag, const char *name, uint64_t offset, c
                               size_t size, float score, uint32_t flags,
                               const cte_task_callback *callback, cte_task **task);
 
+/** Starts cte_blob_append(). */
+cte_status cte_blob_append_async(cte_tag *tag, const char *name, const void *data, size_t size,
+                                 float score, uint64_t *offset, const cte_task_callback *callback,
+                                 cte_task **task);
+
 /** Starts cte_blob_get(). */
 cte_status cte_blob_get_async(cte_tag *tag, const char *name, uint64_t offset, void *buffer,
                               size_t size, size_t *bytes_read, const cte_task_callback *callback,
@@ -162,6 +167,16 @@ cte_status cte_blob_get_async(cte_tag *tag, const char *name, uint64_t offset, v
 /** Starts cte_blob_delete(). */
 cte_status cte_blob_delete_async(cte_tag *tag, const char *name, const cte_task_callback *callback,
                                  cte_task **task);
+
+/** Starts cte_blob_rename(); as to order, it is an operation on the old name. */
+cte_status cte_blob_rename_async(cte_tag *tag, const char *name, const char *new_name,
+                                 uint32_t flags, const cte_task_callback *callback,
+                                 cte_task **task);
+
+/** Starts cte_blob_move(); as to order, it is an operation on the old name in the old tag. */
+cte_status cte_blob_move_async(cte_tag *tag, const char *name, cte_tag *new_tag,
+                               const char *new_name, uint32_t flags,
+                               const cte_task_callback *callback, cte_task **task);
 
 /** Starts cte_blob_get_info(). */
 cte_status cte_blob_get_info_async(cte_tag *tag, const char *name, cte_blob_info *info,

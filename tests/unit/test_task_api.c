@@ -165,6 +165,36 @@ static void test_tags(void **state)
     assert_string_equal(infos[0].kind, "ram");
 }
 
+static void test_names(void **state)
+{
+    (void)state;
+    uint64_t offsets[2] = {99, 99}, size;
+    cte_tag *other;
+    cte_task *tasks[5];
+    char to[] = "to", there[] = "there";
+    assert_int_equal(cte_tag_open(client, "other", true, &other), CTE_OK);
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(
+            cte_blob_append_async(tag, "from", "abc", 3, 1.0f, &offsets[i], NULL, &tasks[i]),
+            CTE_OK);
+    assert_int_equal(cte_blob_rename_async(tag, "from", to, 0, NULL, &tasks[2]), CTE_OK);
+    assert_int_equal(cte_blob_size_async(tag, "from", &size, NULL, &tasks[3]), CTE_OK);
+    memset(to, 'x', sizeof to - 1); /* copied */
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(finish(tasks[i]), CTE_OK);
+    assert_int_equal(finish(tasks[3]), CTE_ERR_NOT_FOUND);
+    assert_int_equal(offsets[0], 0);
+    assert_int_equal(offsets[1], 3);
+    assert_int_equal(cte_blob_move_async(tag, "to", other, there, 0, NULL, &tasks[4]), CTE_OK);
+    memset(there, 'x', sizeof there - 1);
+    cte_tag_close(other); /* a task does without the handle */
+    assert_int_equal(finish(tasks[4]), CTE_OK);
+    assert_int_equal(cte_tag_open(client, "other", false, &other), CTE_OK);
+    assert_int_equal(cte_blob_size(other, "there", &size), CTE_OK);
+    assert_int_equal(size, 6);
+    cte_tag_close(other);
+}
+
 static cte_status count_tag(void *context, const char *name, cte_tag_id id)
 {
     return id.minor > 0 ? count_name(context, name) : -EBADMSG;
@@ -261,6 +291,10 @@ static void test_refusals(void **state)
     assert_int_equal(cte_blob_delete_async(tag, name, NULL, &task), -ENAMETOOLONG);
     assert_int_equal(cte_tag_open_async(client, name, true, &tag, NULL, &task), -ENAMETOOLONG);
     assert_int_equal(cte_tag_size_async(NULL, NULL, NULL, &task), -EINVAL);
+    assert_int_equal(cte_blob_rename_async(tag, "b", NULL, 0, NULL, &task), -EINVAL);
+    assert_int_equal(cte_blob_rename_async(NULL, "b", "c", 0, NULL, &task), -EINVAL);
+    assert_int_equal(cte_blob_rename_async(tag, "b", name, 0, NULL, &task), -ENAMETOOLONG);
+    assert_int_equal(cte_blob_move_async(tag, "b", NULL, "c", 0, NULL, &task), -EINVAL);
     assert_null(task);
     /* What the operation refuses is its status. */
     assert_int_equal(cte_blob_put_async(tag, "b", 0, "x", 1, 2.0f, 0, NULL, &task), CTE_OK);
@@ -565,6 +599,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blobs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_facts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tags, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
