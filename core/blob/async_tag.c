@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Operations on tags as tasks.  Those that change a tag have its name as their key; those that look
+/* Operations on tags as tasks.  Those by name or id have that as their key; those that look
  * at all of its blobs are statistics. */
 #include <errno.h>
 #include <string.h>
@@ -9,22 +9,25 @@
 
 typedef cte_status tag_run(const void *arguments, const char *const *names);
 
-/* ---- by name -------------------------------------------------------------------------------- */
+/* ---- by name or id ----------------------------------------------------------------------------
+ */
 
-struct name_call {
+/* The arguments of any such operation; each uses some. */
+struct client_call {
     cte_client *client;
-    cte_tag **out;
+    cte_tag_id id;
+    void *out;    /* a handle, an id or a name */
+    size_t bytes; /* room for the name */
     bool create;
 };
 
-static cte_status submit_name(const char *name, tag_run *run, struct name_call *call,
-                              const cte_task_callback *callback, cte_task **task)
+/* `name` NULL: the operation has none. */
+static cte_status submit(uint64_t key, const char *name, tag_run *run, struct client_call *call,
+                         const cte_task_callback *callback, cte_task **task)
 {
     struct cte__store *store;
-    cte_status status = cte__name_check(name);
     /* Now, not in the worker: when the process-wide client is closed, its tasks are still its. */
-    if (status == CTE_OK)
-        status = cte__client_resolve(&call->client);
+    cte_status status = cte__client_resolve(&call->client);
     if (status == CTE_OK)
         status = cte__client_store(call->client, &store);
     if (status != CTE_OK)
@@ -32,7 +35,7 @@ static cte_status submit_name(const char *name, tag_run *run, struct name_call *
     return cte__task_submit(store->tasks,
                             &(struct cte__task_call){
                                 .class = CTE__QUEUE_TAGS,
-                                .key = cte__name_hash(0, name, (uint32_t)strlen(name)),
+                                .key = key,
                                 .run = run,
                                 .arguments = call,
                                 .argument_bytes = sizeof *call,
@@ -42,29 +45,113 @@ static cte_status submit_name(const char *name, tag_run *run, struct name_call *
                             task);
 }
 
+static cte_status submit_name(const char *name, tag_run *run, struct client_call *call,
+                              const cte_task_callback *callback, cte_task **task)
+{
+    cte_status status = cte__name_check(name);
+    if (status != CTE_OK)
+        return status;
+    return submit(cte__name_hash(0, name, (uint32_t)strlen(name)), name, run, call, callback, task);
+}
+
+static cte_status submit_id(tag_run *run, struct client_call *call,
+                            const cte_task_callback *callback, cte_task **task)
+{
+    uint64_t key = (uint64_t)call->id.major << 32 | call->id.minor;
+    return submit(key, NULL, run, call, callback, task);
+}
+
 static cte_status run_open(const void *arguments, const char *const *names)
 {
-    const struct name_call *call = arguments;
+    const struct client_call *call = arguments;
     return cte_tag_open(call->client, names[0], call->create, call->out);
 }
 
 cte_status cte_tag_open_async(cte_client *client, const char *name, bool create, cte_tag **out,
                               const cte_task_callback *callback, cte_task **task)
 {
-    struct name_call call = {.client = client, .out = out, .create = create};
+    struct client_call call = {.client = client, .out = out, .create = create};
     return submit_name(name, run_open, &call, callback, task);
+}
+
+static cte_status run_create(const void *arguments, const char *const *names)
+{
+    const struct client_call *call = arguments;
+    return cte_tag_create(call->client, names[0], call->id, call->out);
+}
+
+cte_status cte_tag_create_async(cte_client *client, const char *name, cte_tag_id id, cte_tag **out,
+                                const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {.client = client, .id = id, .out = out};
+    return submit_name(name, run_create, &call, callback, task);
+}
+
+static cte_status run_open_id(const void *arguments, const char *const *names)
+{
+    const struct client_call *call = arguments;
+    (void)names;
+    return cte_tag_open_id(call->client, call->id, call->out);
+}
+
+cte_status cte_tag_open_id_async(cte_client *client, cte_tag_id id, cte_tag **out,
+                                 const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {.client = client, .id = id, .out = out};
+    return submit_id(run_open_id, &call, callback, task);
+}
+
+static cte_status run_find(const void *arguments, const char *const *names)
+{
+    const struct client_call *call = arguments;
+    return cte_tag_find(call->client, names[0], call->out);
+}
+
+cte_status cte_tag_find_async(cte_client *client, const char *name, cte_tag_id *id,
+                              const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {.client = client, .out = id};
+    return submit_name(name, run_find, &call, callback, task);
+}
+
+static cte_status run_name(const void *arguments, const char *const *names)
+{
+    const struct client_call *call = arguments;
+    (void)names;
+    return cte_tag_name(call->client, call->id, call->out, call->bytes);
+}
+
+cte_status cte_tag_name_async(cte_client *client, cte_tag_id id, char *name, size_t name_bytes,
+                              const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {.client = client, .id = id, .out = name, .bytes = name_bytes};
+    return submit_id(run_name, &call, callback, task);
 }
 
 static cte_status run_delete(const void *arguments, const char *const *names)
 {
-    const struct name_call *call = arguments;
+    const struct client_call *call = arguments;
     return cte_tag_delete(call->client, names[0]);
 }
 
 cte_status cte_tag_delete_async(cte_client *client, const char *name,
                                 const cte_task_callback *callback, cte_task **task)
 {
-    return submit_name(name, run_delete, &(struct name_call){.client = client}, callback, task);
+    return submit_name(name, run_delete, &(struct client_call){.client = client}, callback, task);
+}
+
+static cte_status run_delete_id(const void *arguments, const char *const *names)
+{
+    const struct client_call *call = arguments;
+    (void)names;
+    return cte_tag_delete_id(call->client, call->id);
+}
+
+cte_status cte_tag_delete_id_async(cte_client *client, cte_tag_id id,
+                                   const cte_task_callback *callback, cte_task **task)
+{
+    struct client_call call = {.client = client, .id = id};
+    return submit_id(run_delete_id, &call, callback, task);
 }
 
 /* ---- by handle ------------------------------------------------------------------------------ */

@@ -11,8 +11,8 @@
  * the caller's and must stay until the task is complete.  A handle of a tag may be closed at once.
  *
  * Order: operations on one blob that one thread starts run in that order, as do operations on one
- * tag's name, or on one target's.  All others may run in any order, several at a time: if one
- * needs another, wait for that first.
+ * tag by its name.  All others may run in any order, several at a time: if one needs another, wait
+ * for that first.
  *
  * Room: a client has at most `performance.max_concurrent_operations` operations under way.  When it
  * has, starting one more waits until one is complete; so do not start one while holding a lock that
@@ -108,6 +108,22 @@ void cte_task_free(cte_task *task);
 cte_status cte_tag_open_async(cte_client *client, const char *name, bool create, cte_tag **out,
                               const cte_task_callback *callback, cte_task **task);
 
+/** Starts cte_tag_create(). */
+cte_status cte_tag_create_async(cte_client *client, const char *name, cte_tag_id id, cte_tag **out,
+                                const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_tag_open_id(). */
+cte_status cte_tag_open_id_async(cte_client *client, cte_tag_id id, cte_tag **out,
+                                 const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_tag_find(). */
+cte_status cte_tag_find_async(cte_client *client, const char *name, cte_tag_id *id,
+                              const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_tag_name(); `name` receives it, and must stay. */
+cte_status cte_tag_name_async(cte_client *client, cte_tag_id id, char *name, size_t name_bytes,
+                              const cte_task_callback *callback, cte_task **task);
+
 /** Starts cte_tag_size(). */
 cte_status cte_tag_size_async(cte_tag *tag, uint64_t *size_bytes, const cte_task_callback *callback,
                               cte_task **task);
@@ -119,6 +135,10 @@ cte_status cte_tag_list_async(cte_tag *tag, cte_name_visitor visit, void *contex
 /** Starts cte_tag_delete(). */
 cte_status cte_tag_delete_async(cte_client *client, const char *name,
                                 const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_tag_delete_id(). */
+cte_status cte_tag_delete_id_async(cte_client *client, cte_tag_id id,
+                                   const cte_task_callback *callback, cte_task **task);
 
 /** Starts cte_client_tags(); the visitor is called in a worker thread. */
 cte_status cte_client_tags_async(cte_client *client, cte_name_visitor visit, void *context,

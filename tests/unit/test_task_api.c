@@ -195,6 +195,31 @@ static void test_names(void **state)
     cte_tag_close(other);
 }
 
+static void test_ids(void **state)
+{
+    (void)state;
+    cte_tag_id id = {0, 4321}, found = {0, 0};
+    char name[CTE_BLOB_NAME_MAX + 1] = "";
+    cte_tag *made = NULL, *opened = NULL;
+    cte_task *tasks[3];
+    assert_int_equal(cte_tag_create_async(client, "numbered", id, &made, NULL, &tasks[0]), CTE_OK);
+    assert_int_equal(finish(tasks[0]), CTE_OK);
+    assert_int_equal(cte_tag_get_id(made).minor, 4321);
+    assert_int_equal(cte_tag_open_id_async(client, id, &opened, NULL, &tasks[0]), CTE_OK);
+    assert_int_equal(cte_tag_find_async(client, "numbered", &found, NULL, &tasks[1]), CTE_OK);
+    assert_int_equal(cte_tag_name_async(client, id, name, sizeof name, NULL, &tasks[2]), CTE_OK);
+    for (int i = 0; i < 3; i++)
+        assert_int_equal(finish(tasks[i]), CTE_OK);
+    assert_int_equal(cte_tag_get_id(opened).minor, 4321);
+    assert_int_equal(found.minor, 4321);
+    assert_string_equal(name, "numbered");
+    assert_int_equal(cte_tag_delete_id_async(client, id, NULL, &tasks[0]), CTE_OK);
+    assert_int_equal(finish(tasks[0]), CTE_OK);
+    assert_int_equal(cte_tag_find(client, "numbered", &found), CTE_ERR_NOT_FOUND);
+    cte_tag_close(made);
+    cte_tag_close(opened);
+}
+
 static cte_status count_tag(void *context, const char *name, cte_tag_id id)
 {
     return id.minor > 0 ? count_name(context, name) : -EBADMSG;
@@ -599,6 +624,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_blobs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_facts, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_tags, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_ids, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_places, set_up, tear_down),
