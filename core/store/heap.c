@@ -164,12 +164,6 @@ void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count)
     uint32_t start;
     const struct cte__arena_view *view = page_arena(store, page, &start);
     cte__arena_free(view, cte__store_self(store), start, count);
-    /* Use it again before arenas that were never used: memory that this process has touched is many
-     * times faster (core/target/ram_map.c). */
-    struct cte__target_handle *handle = &store->targets[cte__page_target(page)];
-    uint32_t number = (uint32_t)(view - store->page_arenas) - handle->record->arena_first + 1;
-    if (number < atomic_load_explicit(&handle->arena_hint, memory_order_relaxed))
-        atomic_store_explicit(&handle->arena_hint, number, memory_order_relaxed);
 }
 
 uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page)
@@ -193,34 +187,82 @@ struct claim {
     uint32_t capacity, used;
 };
 
-/* Claims from one target: whole requests first, then the longest pieces there are. */
+/* Where a process looks for pages.  Memory that it has touched before is many times faster than
+ * other memory (core/target/ram_map.c), and an arena that only it uses has no other at its lock: so
+ * it goes on where it was, then to other arenas it has used, then to those that nobody uses. */
+enum stage { STAGE_LAST, STAGE_MINE, STAGE_UNUSED, STAGE_ANY, STAGES };
+
+static _Atomic uint64_t *mine_word(struct cte__target_handle *handle, uint32_t arena, uint64_t *bit)
+{
+    *bit = UINT64_C(1) << (arena % 64);
+    return &handle->mine[arena / 64 % CTE__MINE_WORDS];
+}
+
+static bool belongs(struct cte__target_handle *handle, const struct cte__arena *arena,
+                    uint32_t index, enum stage stage)
+{
+    uint64_t bit;
+    switch (stage) {
+    case STAGE_MINE:
+        return atomic_load_explicit(mine_word(handle, index, &bit), memory_order_relaxed) & bit;
+    case STAGE_UNUSED:
+        return atomic_load_explicit(&arena->free_count, memory_order_relaxed) == arena->unit_count;
+    default:
+        return true;
+    }
+}
+
+static void note_mine(struct cte__target_handle *handle, uint32_t index)
+{
+    uint64_t bit;
+    _Atomic uint64_t *word = mine_word(handle, index, &bit);
+    if (!(atomic_load_explicit(word, memory_order_relaxed) & bit))
+        atomic_fetch_or_explicit(word, bit, memory_order_relaxed);
+    atomic_store_explicit(&handle->arena_hint, index + 1, memory_order_relaxed);
+}
+
+/* Claims up to `want` pages from one arena: in one piece, or in as few as there are. */
+static uint32_t claim_from_arena(struct cte__store *store, uint16_t self, uint32_t target,
+                                 uint32_t index, uint32_t want, bool whole, struct claim *claim)
+{
+    const struct cte__target_record *record = store->targets[target].record;
+    const struct cte__arena_view *view = &store->page_arenas[record->arena_first + index];
+    uint32_t got = 0;
+    while (got < want && claim->used < claim->capacity) {
+        uint32_t piece = (uint32_t)cte__min(want - got, arena_pages(record)), start;
+        uint32_t free_count = atomic_load_explicit(&view->arena->free_count, memory_order_relaxed);
+        if (free_count < (whole ? piece : 1) || !arena_ready(store, view))
+            break;
+        uint32_t count = cte__arena_claim(view, self, piece, 1, whole, &start);
+        if (count == 0)
+            break;
+        claim->runs[claim->used++] = (struct cte__page_run){
+            cte__page_make(target, (uint64_t)index * arena_pages(record) + start), count};
+        got += count;
+    }
+    if (got > 0)
+        note_mine(&store->targets[target], index);
+    return got;
+}
+
+/* Claims from one target: pieces as large as arenas allow first, then whatever there is. */
 static uint32_t claim_from_target(struct cte__store *store, uint16_t self, uint32_t target,
                                   uint32_t want, struct claim *claim)
 {
     struct cte__target_handle *handle = &store->targets[target];
     const struct cte__target_record *record = handle->record;
+    const struct cte__arena_view *views = &store->page_arenas[record->arena_first];
     uint32_t got = 0;
     uint32_t first = atomic_load_explicit(&handle->arena_hint, memory_order_relaxed);
-    if (first == 0)
-        first = spread(self, record->arena_count) + 1;
-    for (int pass = 0; pass < 2; pass++) {
-        for (uint32_t i = 0; i < record->arena_count && got < want; i++) {
-            uint32_t index = (first - 1 + i) % record->arena_count, start, count;
-            const struct cte__arena_view *view = &store->page_arenas[record->arena_first + index];
-            uint32_t piece = (uint32_t)cte__min(want - got, arena_pages(record));
-            uint32_t least = pass == 0 ? piece : 1;
-            if (atomic_load_explicit(&view->arena->free_count, memory_order_relaxed) < least ||
-                claim->used == claim->capacity || !arena_ready(store, view))
-                continue;
-            count = cte__arena_claim(view, self, piece, 1, pass == 0, &start);
-            if (count == 0)
-                continue;
-            claim->runs[claim->used++] = (struct cte__page_run){
-                cte__page_make(target, (uint64_t)index * arena_pages(record) + start), count};
-            got += count;
-            atomic_store_explicit(&handle->arena_hint, index + 1, memory_order_relaxed);
-            if (pass == 1)
-                i--; /* the same arena may have more pieces */
+    first = first == 0 ? spread(self, record->arena_count) : (first - 1) % record->arena_count;
+    for (int whole = 1; whole >= 0; whole--) {
+        for (enum stage stage = STAGE_LAST; stage < STAGES && got < want; stage++) {
+            uint32_t arenas = stage == STAGE_LAST ? 1 : record->arena_count;
+            for (uint32_t i = 0; i < arenas && got < want; i++) {
+                uint32_t index = (first + i) % record->arena_count;
+                if (belongs(handle, views[index].arena, index, stage))
+                    got += claim_from_arena(store, self, target, index, want - got, whole, claim);
+            }
         }
     }
     return got;

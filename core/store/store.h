@@ -21,13 +21,16 @@
 #include "store/mutex.h"
 #include "target/target.h"
 
+enum { CTE__MINE_WORDS = 64 };
+
 struct cte__target_handle {
     const struct cte__target_ops *ops;
     void *state;
     struct cte__target_record *record;
-    _Atomic uint32_t arena_hint; /* where this process found space last */
-    _Atomic uint32_t claims;     /* of this process */
-    _Atomic uint64_t free_seen;  /* bytes free when it last looked */
+    _Atomic uint32_t arena_hint;            /* where this process found space last */
+    _Atomic uint64_t mine[CTE__MINE_WORDS]; /* arenas it found space in, one bit each; a hint */
+    _Atomic uint32_t claims;                /* of this process */
+    _Atomic uint64_t free_seen;             /* bytes free when it last looked */
 };
 
 struct cte__task_pool;
