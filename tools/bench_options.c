@@ -15,7 +15,9 @@
 
 enum {
     DEFAULT_REPEATS = 5,
-    DEFAULT_WARMUPS = 3,
+    RAM_WARMUPS = 8, /* freed pages go round, between processes too, until all have used all */
+    DISK_WARMUPS = 3,
+    WARMUPS_DEFAULT = UINT16_MAX, /* not given */
     COUNT_LEAST = 64,
     COUNT_MOST = 100000,
     DIRECT_BYTES = 4096,
@@ -50,7 +52,7 @@ void bench_print_usage(void)
          "  --depth D      requests that fio has under way, uring only; each has a Dth of the\n"
          "                 bytes of a blob (default: 128 KiB each, at most 16)\n"
          "  --repeats R    of each; the figures are medians (default 5)\n"
-         "  --warmups W    rounds that are not timed, warm only (default 3)\n"
+         "  --warmups W    rounds that are not timed, warm only (default 8, on disks 3)\n"
          "  --directory D  where the files of file and uring are made (default TMPDIR or /tmp)\n"
          "  --json         print JSON\n"
          "\n"
@@ -202,6 +204,8 @@ static const char *complete(struct bench_options *options)
                          : options->count > COUNT_MOST ? COUNT_MOST
                                                        : options->count;
     }
+    if (options->warmups == WARMUPS_DEFAULT)
+        options->warmups = options->target == BENCH_RAM ? RAM_WARMUPS : DISK_WARMUPS;
     if (options->cold)
         options->warmups = 0; /* the first use is what is measured */
     if (options->overwrite && (options->get || options->cold))
@@ -288,7 +292,7 @@ static int put_or_get(int argument_count, char **arguments)
         .size_bytes = MIB,
         .processes = 1,
         .repeats = DEFAULT_REPEATS,
-        .warmups = DEFAULT_WARMUPS,
+        .warmups = WARMUPS_DEFAULT,
         .disk_directory = bench_disk_directory(),
         .memory_directory = bench_memory_directory(),
     };
