@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "support/faulty.h"
 #include "target/backing.h"
 #include "target_fixture.h"
 
@@ -22,6 +23,7 @@ static const struct target_test *const suites[] = {
 /* Beside each backend as it is by default. */
 static const struct target_variant more_variants[] = {
     {.name = "file by io_uring", .ops = &cte__target_file, .engine = CTE__TARGET_URING},
+    {.name = "faulty", .ops = &faulty_file},
 };
 
 static volatile sig_atomic_t runner_pid;
