@@ -244,6 +244,12 @@ static cte_status read_pieces(const struct get *get, const struct cte__snapshot 
     return cte__snapshot_read(get->store, snapshot, &clipped, 1, get->missing);
 }
 
+static void note_read(struct cte__entry *entry)
+{
+    entry->read_ns = cte__realtime_ns();
+    cte__ring_note_times(entry->modified_ns, entry->read_ns);
+}
+
 /* One try; *current tells whether the answer can be trusted. */
 static cte_status try_get(struct get *get, bool keep_locked, bool *current)
 {
@@ -256,7 +262,7 @@ static cte_status try_get(struct get *get, bool keep_locked, bool *current)
         return status;
     status = cte__snapshot_locked(get->store, blob.entry, first, end, &snapshot);
     if (status == CTE_OK && blob.entry != 0)
-        cte__entry_at(get->store, blob.entry)->read_ns = cte__realtime_ns();
+        note_read(cte__entry_at(get->store, blob.entry));
     if (!keep_locked)
         cte__shard_unlock(blob.shard);
     if (get->missing)

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 
 static cte_status compile(const char *text, regex_t *regex)
@@ -96,7 +97,11 @@ cte_status cte_tag_query(cte_client *client, const char *regex, cte_query_scope 
     cte_status status = visit ? check_scope(scope) : -EINVAL;
     if (status == CTE_OK)
         status = cte__client_store(client, &query.store);
-    return status == CTE_OK ? each_tag(query.store, regex, max, found_tag, &query) : status;
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(query.store);
+    status = each_tag(query.store, regex, max, found_tag, &query);
+    return cte__observe_tag(query.store, start, CTE_OP_QUERY, 0, 0, status);
 }
 
 /* ---- blobs ---------------------------------------------------------------------------------- */
@@ -147,9 +152,10 @@ cte_status cte_blob_query(cte_client *client, const char *tag_regex, const char 
         status = compile(blob_regex, &query.regex);
     if (status != CTE_OK)
         return status;
+    uint64_t start = cte__observe_begin(query.store);
     status = each_tag(query.store, tag_regex, 0, look_through_tag, &query);
     regfree(&query.regex);
-    return status;
+    return cte__observe_tag(query.store, start, CTE_OP_QUERY, 0, 0, status);
 }
 
 cte_status cte_tag_list_matching(cte_tag *tag, const char *regex_text, uint64_t max,
@@ -163,10 +169,11 @@ cte_status cte_tag_list_matching(cte_tag *tag, const char *regex_text, uint64_t 
     cte_status status = compile(regex_text, &regex);
     if (status != CTE_OK)
         return status;
+    uint64_t start = cte__observe_begin(tag->store);
     status = cte__user_tag_blobs(tag->store, &tag->tag, &list);
     if (status == CTE_OK)
         status = each_match(&list, &regex, &left, visit, context);
     regfree(&regex);
     free(list.text);
-    return status;
+    return cte__observe_tag(tag->store, start, CTE_OP_QUERY, tag->tag.id, 0, status);
 }

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "blob/observe.h"
+
 /* ---- names ---------------------------------------------------------------------------------- */
 
 cte_status cte__name_check(const char *name)
@@ -140,6 +142,17 @@ static uint64_t public_id(cte_tag_id id)
     return (uint64_t)id.major << 32 | id.minor;
 }
 
+/* By name, or (NULL) by id alone. */
+static cte_status open_tag(struct cte__store *store, const char *name, enum cte__user_tag_find how,
+                           uint64_t id, struct cte__user_tag *tag)
+{
+    uint64_t start = cte__observe_begin(store);
+    cte_status status = name ? cte__user_tag_open_id(store, name, how, id, tag)
+                             : cte__user_tag_by_id(store, id, tag, NULL, 0);
+    return cte__observe_tag(store, start, CTE_OP_TAG_OPEN, status == CTE_OK ? tag->id : id, 0,
+                            status);
+}
+
 /* Opens a handle by name, or (NULL) by id alone. */
 static cte_status open_handle(cte_client *client, const char *name, enum cte__user_tag_find how,
                               uint64_t id, cte_tag **out)
@@ -151,8 +164,7 @@ static cte_status open_handle(cte_client *client, const char *name, enum cte__us
         return -ENOMEM;
     cte_status status = cte__client_store(client, &tag->store);
     if (status == CTE_OK)
-        status = name ? cte__user_tag_open_id(tag->store, name, how, id, &tag->tag)
-                      : cte__user_tag_by_id(tag->store, id, &tag->tag, NULL, 0);
+        status = open_tag(tag->store, name, how, id, &tag->tag);
     if (status == CTE_OK)
         *out = tag;
     else
@@ -221,7 +233,7 @@ cte_status cte_tag_size(cte_tag *tag, uint64_t *size_bytes)
     struct cte__name_list list = {0};
     if (!tag || !size_bytes)
         return -EINVAL;
-    uint64_t total = 0;
+    uint64_t total = 0, start = cte__observe_begin(tag->store);
     cte_status status = cte__user_tag_blobs(tag->store, &tag->tag, &list);
     for (size_t at = 0; at < list.bytes && status == CTE_OK; at += strlen(list.text + at) + 1) {
         struct cte__blob_key key = cte__user_blob_key(&tag->tag, list.text + at);
@@ -234,7 +246,7 @@ cte_status cte_tag_size(cte_tag *tag, uint64_t *size_bytes)
     }
     free(list.text);
     *size_bytes = total;
-    return status;
+    return cte__observe_tag(tag->store, start, CTE_OP_TAG_SIZE, tag->tag.id, total, status);
 }
 
 cte_status cte_tag_list(cte_tag *tag, cte_name_visitor visit, void *context)
@@ -242,7 +254,9 @@ cte_status cte_tag_list(cte_tag *tag, cte_name_visitor visit, void *context)
     struct cte__name_list list = {0};
     if (!tag || !visit)
         return -EINVAL;
+    uint64_t start = cte__observe_begin(tag->store);
     cte_status status = cte__user_tag_blobs(tag->store, &tag->tag, &list);
+    cte__observe_tag(tag->store, start, CTE_OP_TAG_LIST, tag->tag.id, list.count, status);
     if (status == CTE_OK)
         status = visit_names(&list, visit, context);
     free(list.text);
@@ -256,9 +270,14 @@ cte_status cte_tag_delete(cte_client *client, const char *name)
     cte_status status = cte__name_check(name);
     if (status == CTE_OK)
         status = cte__client_store(client, &store);
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(store);
+    status = cte__user_tag_open(store, name, CTE__USER_TAG_BURY, &tag);
+    uint64_t id = status == CTE_OK ? tag.id : 0;
     if (status == CTE_OK)
-        status = cte__user_tag_open(store, name, CTE__USER_TAG_BURY, &tag);
-    return status == CTE_OK ? finish_delete(store, name, &tag) : status;
+        status = finish_delete(store, name, &tag);
+    return cte__observe_tag(store, start, CTE_OP_TAG_DELETE, id, 0, status);
 }
 
 cte_status cte_tag_delete_id(cte_client *client, cte_tag_id id)
@@ -267,11 +286,15 @@ cte_status cte_tag_delete_id(cte_client *client, cte_tag_id id)
     struct cte__store *store;
     struct cte__user_tag tag;
     cte_status status = cte__client_store(client, &store);
-    if (status == CTE_OK)
-        status = cte__user_tag_by_id(store, public_id(id), &tag, name, sizeof name);
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(store);
+    status = cte__user_tag_by_id(store, public_id(id), &tag, name, sizeof name);
     if (status == CTE_OK)
         status = cte__user_tag_open_id(store, name, CTE__USER_TAG_BURY, public_id(id), &tag);
-    return status == CTE_OK ? finish_delete(store, name, &tag) : status;
+    if (status == CTE_OK)
+        status = finish_delete(store, name, &tag);
+    return cte__observe_tag(store, start, CTE_OP_TAG_DELETE, public_id(id), 0, status);
 }
 
 cte_status cte__user_tag_names(struct cte__store *store, struct cte__name_list *list)

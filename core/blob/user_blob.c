@@ -5,6 +5,7 @@
 
 #include "blob/append.h"
 #include "blob/change.h"
+#include "blob/observe.h"
 #include "blob/rename.h"
 #include "blob/tag.h"
 
@@ -66,8 +67,8 @@ static cte_status put_checked(struct cte__store *store, const struct cte__blob_k
     return status == -ESTALE ? -EEXIST : status;
 }
 
-cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
-                        size_t size, float score, uint32_t flags)
+static cte_status put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
+                      size_t size, float score, uint32_t flags)
 {
     struct cte__blob_key key;
     cte_status status = cte__user_key(tag, name, &key);
@@ -78,27 +79,41 @@ cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const v
     return put_checked(tag->store, &key, offset, data, size, score, flags);
 }
 
-cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, size_t size,
-                           float score, uint64_t *offset)
+cte_status cte_blob_put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
+                        size_t size, float score, uint32_t flags)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = put(tag, name, offset, data, size, score, flags);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_PUT, name, offset, size, status);
+}
+
+static cte_status append(cte_tag *tag, const char *name, const void *data, size_t size, float score,
+                         uint64_t *end)
 {
     struct cte__blob_key key;
-    uint64_t end;
     cte_status status = cte__user_key(tag, name, &key);
     if (status == CTE_OK)
         status = check_put(0, data, size, score, 0);
     if (status != CTE_OK)
         return status;
     cte__store_sweep_if_wanted(tag->store);
-    status = size == 0
-                 ? make_empty(tag->store, &key, score, false, &end)
-                 : cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, &end);
-    if (status == CTE_OK && offset)
-        *offset = end;
-    return status;
+    return size == 0 ? make_empty(tag->store, &key, score, false, end)
+                     : cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, end);
 }
 
-cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
-                        size_t *bytes_read)
+cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, size_t size,
+                           float score, uint64_t *offset)
+{
+    uint64_t end = 0, start = cte__observe_begin_on(tag);
+    cte_status status = append(tag, name, data, size, score, &end);
+    if (status == CTE_OK && offset)
+        *offset = end;
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_APPEND, name, status == CTE_OK ? end : 0, size,
+                             status);
+}
+
+static cte_status get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
+                      size_t *bytes_read)
 {
     struct cte__blob_key key;
     size_t there = 0;
@@ -117,8 +132,16 @@ cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *b
     return CTE_OK;
 }
 
-cte_status cte_blob_move(cte_tag *tag, const char *name, cte_tag *new_tag, const char *new_name,
-                         uint32_t flags)
+cte_status cte_blob_get(cte_tag *tag, const char *name, uint64_t offset, void *buffer, size_t size,
+                        size_t *bytes_read)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = get(tag, name, offset, buffer, size, bytes_read);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_GET, name, offset, size, status);
+}
+
+static cte_status move(cte_tag *tag, const char *name, cte_tag *new_tag, const char *new_name,
+                       uint32_t flags)
 {
     struct cte__blob_key from, to;
     cte_status status = flags & ~(uint32_t)CTE_BLOB_REPLACE ? -EINVAL : CTE_OK;
@@ -133,6 +156,14 @@ cte_status cte_blob_move(cte_tag *tag, const char *name, cte_tag *new_tag, const
                             : status;
 }
 
+cte_status cte_blob_move(cte_tag *tag, const char *name, cte_tag *new_tag, const char *new_name,
+                         uint32_t flags)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = move(tag, name, new_tag, new_name, flags);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_RENAME, name, 0, 0, status);
+}
+
 cte_status cte_blob_rename(cte_tag *tag, const char *name, const char *new_name, uint32_t flags)
 {
     return cte_blob_move(tag, name, tag, new_name, flags);
@@ -141,9 +172,11 @@ cte_status cte_blob_rename(cte_tag *tag, const char *name, const char *new_name,
 cte_status cte_blob_delete(cte_tag *tag, const char *name)
 {
     struct cte__blob_key key;
+    uint64_t start = cte__observe_begin_on(tag);
     cte_status status = cte__user_key(tag, name, &key);
-    if (status != CTE_OK)
-        return status;
-    cte__store_sweep_if_wanted(tag->store);
-    return cte__blob_remove(tag->store, &key);
+    if (status == CTE_OK) {
+        cte__store_sweep_if_wanted(tag->store);
+        status = cte__blob_remove(tag->store, &key);
+    }
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_DELETE, name, 0, 0, status);
 }

@@ -6,6 +6,7 @@
 
 #include "blob/change.h"
 #include "blob/move.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 
 static_assert((int)CTE_BLOB_TARGETS_MAX == (int)CTE__TARGETS_MAX, "a report has room for all");
@@ -27,35 +28,45 @@ cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_
             .modified_ns = entry->modified_ns,
             .read_ns = entry->read_ns,
         };
+        cte__ring_note_times(entry->modified_ns, entry->read_ns);
         status = CTE_OK;
     }
     cte__shard_unlock(shard);
     return status;
 }
 
-cte_status cte_blob_get_info(cte_tag *tag, const char *name, cte_blob_info *info)
+static cte_status get_info(cte_tag *tag, const char *name, cte_blob_info *info)
 {
     struct cte__blob_key key;
-    cte_status status = info ? cte__user_key(tag, name, &key) : -EINVAL;
+    cte_status status = cte__user_key(tag, name, &key);
     return status == CTE_OK ? cte__user_blob_info(tag->store, &key, info) : status;
+}
+
+cte_status cte_blob_get_info(cte_tag *tag, const char *name, cte_blob_info *info)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = info ? get_info(tag, name, info) : -EINVAL;
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_INFO, name, 0, 0, status);
 }
 
 cte_status cte_blob_size(cte_tag *tag, const char *name, uint64_t *size_bytes)
 {
-    cte_blob_info info;
-    cte_status status = size_bytes ? cte_blob_get_info(tag, name, &info) : -EINVAL;
+    cte_blob_info info = {0};
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = size_bytes ? get_info(tag, name, &info) : -EINVAL;
     if (status == CTE_OK)
         *size_bytes = info.size_bytes;
-    return status;
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_SIZE, name, 0, info.size_bytes, status);
 }
 
 cte_status cte_blob_score(cte_tag *tag, const char *name, float *score)
 {
-    cte_blob_info info;
-    cte_status status = score ? cte_blob_get_info(tag, name, &info) : -EINVAL;
+    cte_blob_info info = {0};
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = score ? get_info(tag, name, &info) : -EINVAL;
     if (status == CTE_OK)
         *score = info.score;
-    return status;
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_SCORE, name, 0, 0, status);
 }
 
 /* ---- blocks --------------------------------------------------------------------------------- */
@@ -157,6 +168,7 @@ cte_status cte_blob_reorganize(cte_tag *tag, const char *name, float new_score,
     struct cte__blob_key key;
     struct cte__move_result result;
     struct cte__move move = {.score = new_score};
+    uint64_t start = cte__observe_begin_on(tag);
     /* Written so that a NaN fails. */
     cte_status status =
         new_score >= 0.0f && new_score <= 1.0f ? cte__user_key(tag, name, &key) : -EINVAL;
@@ -164,5 +176,6 @@ cte_status cte_blob_reorganize(cte_tag *tag, const char *name, float new_score,
         status = cte__blob_move(tag->store, &key, &move, &result);
     if (status == CTE_OK && report)
         fill_report(tag->store, &result, report);
-    return status;
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_REORGANIZE, name, 0,
+                             status == CTE_OK ? result.size_bytes : 0, status);
 }

@@ -99,6 +99,11 @@ struct cte_config {
     bool checksum;               /* file.checksum */
     struct cte__config_globs include, exclude;
 
+    /* telemetry: mapping */
+    bool telemetry_enabled;
+    uint32_t telemetry_entries; /* of each lane of the ring, a power of two; whoever makes the store
+                                 * decides */
+
     char log_level[16];
     struct cte__config_origin origin[CTE__CONFIG_KEYS_MAX]; /* indexed as the key table (keys.h) */
     char source[PATH_MAX]; /* file or text name the values were read from, "" for none */

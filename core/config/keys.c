@@ -129,6 +129,11 @@ const struct cte__config_key cte__config_keys[] = {
     {"dpe", "dpe_type", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, placement),
      .choices = placement_choices, .variable = "CTE_PLACEMENT", .initial = "max_bw"},
 
+    {"telemetry", "enabled", CTE__CONFIG_BOOL, IN(cte_config, telemetry_enabled),
+     .variable = "CTE_TELEMETRY", .initial = "true"},
+    {"telemetry", "entries", CTE__CONFIG_COUNT, IN(cte_config, telemetry_entries),
+     .minimum = 64, .maximum = MIB, .power_of_two = true, .initial = "1024"},
+
     {"file", "chunk_size", CTE__CONFIG_BYTES, IN(cte_config, chunk_bytes),
      .minimum = 64 * KIB, .maximum = 16 * MIB, .power_of_two = true,
      .variable = "CTE_CHUNK_SIZE", .initial = "1MiB"},

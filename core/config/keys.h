@@ -35,7 +35,7 @@ struct cte__config_key {
     size_t offset;             /* in cte_config; for "storage" in cte__config_target */
     size_t bytes;              /* size of the field */
     uint64_t minimum, maximum; /* BYTES, COUNT */
-    bool power_of_two;         /* BYTES */
+    bool power_of_two;         /* BYTES, COUNT */
     const struct cte__config_choice *choices;
     /* TEXT: what is wrong with a value and what to do, or NULL. */
     const char *(*objection)(const char *text);

@@ -192,6 +192,10 @@ static cte_status set_count(struct cte__config_load *load, const struct cte__con
                                 "%s " QUOTED " is not a whole number from %" PRIu64 " to %" PRIu64
                                 "; write one",
                                 key->name, text, key->minimum, key->maximum);
+    if (key->power_of_two && !cte__is_power_of_two(number))
+        return cte__config_fail(load, where,
+                                "%s " QUOTED " is not a power of two; write one, as 1024 or 4096",
+                                key->name, text);
     *field = (uint32_t)number;
     return CTE_OK;
 }

@@ -39,7 +39,7 @@ static uint32_t arena_count_for(uint64_t capacity_bytes)
 struct sizes {
     uint32_t page_arenas, unit_arenas;
     uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, tables_offset, units_offset;
-    uint64_t segment_bytes;
+    uint64_t telemetry_offset, segment_bytes;
 };
 
 static struct sizes sizes_for(const cte_config *config)
@@ -62,7 +62,8 @@ static struct sizes sizes_for(const cte_config *config)
         s.unit_arenas_offset + s.unit_arenas * sizeof(struct cte__arena), CTE__PAGE_BYTES);
     s.units_offset = s.tables_offset + page_tables +
                      s.unit_arenas * cte__arena_table_bytes(CTE__META_ARENA_UNITS, false);
-    s.segment_bytes = s.units_offset + s.unit_arenas * UNIT_ARENA_BYTES;
+    s.telemetry_offset = s.units_offset + s.unit_arenas * UNIT_ARENA_BYTES;
+    s.segment_bytes = s.telemetry_offset + cte__ring_bytes(config->telemetry_entries);
     return s;
 }
 
@@ -74,6 +75,11 @@ uint64_t cte__store_segment_bytes(const cte_config *config)
 uint64_t cte__store_fixed_bytes(const cte_config *config)
 {
     return sizes_for(config).tables_offset;
+}
+
+uint64_t cte__store_telemetry_offset(const cte_config *config)
+{
+    return sizes_for(config).telemetry_offset;
 }
 
 static void format_target(struct cte__store *store, const struct cte__config_target *config,
@@ -187,7 +193,9 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
         .page_arenas_offset = sizes.page_arenas_offset,
         .unit_arenas_offset = sizes.unit_arenas_offset,
         .units_offset = sizes.units_offset,
+        .telemetry_offset = sizes.telemetry_offset,
     };
+    cte__ring_format(store->base + sizes.telemetry_offset, config->telemetry_entries);
     cte__mutex_init(&header->sweep_lock);
     cte__mutex_init(&header->rename_lock);
     struct cte__shard *shards = (void *)(store->base + sizes.shards_offset);

@@ -10,8 +10,7 @@
 
 enum { BACKING_STEP_BYTES = 256 << 10 };
 
-/* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
-static bool back_range(struct cte__store *store, uint64_t offset, uint64_t bytes)
+bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes)
 {
     int result;
     do
@@ -25,8 +24,8 @@ static bool arena_ready(struct cte__store *store, const struct cte__arena_view *
     struct cte__arena *arena = view->arena;
     if (atomic_load_explicit(&arena->ready, memory_order_acquire))
         return true;
-    if (!back_range(store, arena->owners_offset,
-                    cte__arena_table_bytes(arena->unit_count, arena->sums_offset != 0)))
+    if (!cte__segment_back(store, arena->owners_offset,
+                           cte__arena_table_bytes(arena->unit_count, arena->sums_offset != 0)))
         return false;
     atomic_store_explicit(&arena->ready, 1, memory_order_release);
     return true;
@@ -44,7 +43,7 @@ static bool back_units(struct cte__store *store, uint32_t arena_index, uint32_t 
         CTE__META_ARENA_UNITS);
     uint64_t offset = store->header->units_offset +
                       (((uint64_t)arena_index * CTE__META_ARENA_UNITS + backed) << CTE__UNIT_SHIFT);
-    if (!back_range(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT))
+    if (!cte__segment_back(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT))
         return false;
     /* The memory is there.  Mapping it at once saves a fault per page; where that cannot be, faults
      * do it. */
@@ -380,6 +379,7 @@ static cte_status move_pages(struct cte__store *store, cte__page page, struct ct
     struct cte__target_handle *target = &store->targets[cte__page_target(page)];
     io->offset += cte__pages_to_bytes(cte__page_number(page));
     cte_status status = target->ops->io(target->state, io);
+    cte__ring_note_target(cte__page_target(page));
     if (status == CTE_OK)
         count_io(store, target->record, io->write, io->bytes);
     return status;

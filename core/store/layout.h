@@ -264,6 +264,7 @@ struct cte__store_header {
     uint32_t checksum; /* configuration of who made the store: pages have checksums; for all */
     uint32_t reserved;
     uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, units_offset;
+    uint64_t telemetry_offset; /* struct cte__ring_block */
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
     struct cte__mutex sweep_lock;

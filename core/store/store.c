@@ -84,6 +84,7 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
     if (!store)
         return -ENOMEM;
     store->segment_fd = -1;
+    store->record = config->telemetry_enabled;
     pthread_mutex_init(&store->slot_lock, NULL);
     if (snprintf(store->directory, sizeof store->directory, "%s/cte-%u-%s", config->store_directory,
                  (unsigned)geteuid(), config->store_name) >= (int)sizeof store->directory - 32) {
@@ -114,6 +115,7 @@ static void close_targets(struct cte__store *store)
 
 static void store_free(struct cte__store *store)
 {
+    cte__ring_close(&store->telemetry);
     close_targets(store);
     if (store->base)
         munmap(store->base, store->header->segment_bytes);
@@ -152,6 +154,24 @@ static struct cte__arena_view *arena_views(struct cte__store *store, uint64_t of
     return views;
 }
 
+static cte_status back_telemetry(void *context, uint64_t offset, uint64_t bytes)
+{
+    struct cte__store *store = context;
+    return cte__segment_back(store, store->header->telemetry_offset + offset, bytes) ? CTE_OK
+                                                                                     : -ENOSPC;
+}
+
+/* Telemetry is no reason to refuse a store: one whose ring is damaged goes without. */
+static void open_telemetry(struct cte__store *store)
+{
+    uint64_t offset = store->header->telemetry_offset;
+    uint64_t room = store->header->segment_bytes - cte__min(offset, store->header->segment_bytes);
+    if (room < cte__ring_fixed_bytes() ||
+        !cte__ring_open(&store->telemetry, store->base + offset, room, store->record,
+                        back_telemetry, store))
+        cte__log_warn("store %s: its telemetry is damaged and not used", store->directory);
+}
+
 cte_status cte__store_views(struct cte__store *store)
 {
     struct cte__store_header *header = store->header;
@@ -175,6 +195,7 @@ cte_status cte__store_views(struct cte__store *store)
             return status;
         }
     }
+    open_telemetry(store);
     return CTE_OK;
 }
 
@@ -254,7 +275,9 @@ static cte_status create_segment(struct cte__store *store, const cte_config *con
     if (status != CTE_OK)
         return status;
     if (ftruncate(store->segment_fd, (off_t)bytes) != 0 ||
-        fallocate(store->segment_fd, 0, 0, (off_t)cte__store_fixed_bytes(config)) != 0) {
+        fallocate(store->segment_fd, 0, 0, (off_t)cte__store_fixed_bytes(config)) != 0 ||
+        fallocate(store->segment_fd, 0, (off_t)cte__store_telemetry_offset(config),
+                  (off_t)cte__ring_fixed_bytes()) != 0) {
         status = -errno;
         cte__log_error("store %s: no room for its metadata: %s", store->directory,
                        strerror(-status));

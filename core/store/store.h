@@ -20,6 +20,7 @@
 #include "store/layout.h"
 #include "store/mutex.h"
 #include "target/target.h"
+#include "telemetry/ring.h"
 
 enum { CTE__MINE_WORDS = 64 };
 
@@ -50,6 +51,8 @@ struct cte__store {
     _Atomic uint64_t slot;        /* fork generation << 32 | owner word of this process */
     struct cte__task_pool *tasks; /* of the client that attached (core/task); NULL: none */
     bool checksum;                /* as the header says: one store, one answer */
+    bool record;                  /* this process leaves telemetry */
+    struct cte__ring telemetry;
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */

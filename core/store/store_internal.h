@@ -31,6 +31,12 @@ uint64_t cte__store_segment_bytes(const cte_config *config);
 /* The part of it that every store uses from the start. */
 uint64_t cte__store_fixed_bytes(const cte_config *config);
 
+/* Where its telemetry begins, of which cte__ring_fixed_bytes() are used from the start too. */
+uint64_t cte__store_telemetry_offset(const cte_config *config);
+
+/* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
+bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes);
+
 /* Takes units 0 and 1, which stand for "none" and "deleted", out of a new heap. */
 cte_status cte__units_reserve_null(struct cte__store *store);
 

@@ -81,12 +81,13 @@ void cte__ring_format(void *memory, uint32_t entries)
     block->entries = entries;
 }
 
-bool cte__ring_open(struct cte__ring *ring, void *memory, bool enabled,
+bool cte__ring_open(struct cte__ring *ring, void *memory, uint64_t bytes, bool enabled,
                     cte_status (*back)(void *context, uint64_t offset, uint64_t bytes),
                     void *context)
 {
     struct cte__ring_block *block = memory;
-    if (!cte__is_power_of_two(block->entries) || block->entries > CTE__RING_ENTRIES_MAX)
+    if (!cte__is_power_of_two(block->entries) || block->entries > CTE__RING_ENTRIES_MAX ||
+        cte__ring_bytes(block->entries) > bytes)
         return false;
     *ring = (struct cte__ring){
         .block = block,
@@ -109,6 +110,8 @@ void cte__ring_close(struct cte__ring *ring)
     ring->block = NULL;
     ring->enabled = false;
 }
+
+_Thread_local struct cte__ring_notes cte__ring_notes __attribute__((tls_model("initial-exec")));
 
 /* ---- writing -------------------------------------------------------------------------------- */
 
@@ -187,14 +190,16 @@ void cte__ring_end(struct cte__ring *ring, uint64_t identity, uint64_t start,
     uint64_t words[CTE__RING_WORDS];
     struct cte__ring_lane *lane = my_lane(ring, identity, &number);
     words[CTE__RING_WHO] = who_am_i(ring, identity);
-    words[CTE__RING_WHAT] =
-        (uint64_t)(uint32_t)event->status << 32 | (uint32_t)event->target << 8 | event->op;
+    const struct cte__ring_notes *notes = &cte__ring_notes;
+    uint32_t target =
+        notes->target == CTE__RING_UNTOUCHED ? CTE_TELEMETRY_NO_TARGET : notes->target;
+    words[CTE__RING_WHAT] = (uint64_t)(uint32_t)event->status << 32 | target << 8 | event->op;
     words[CTE__RING_OFFSET] = event->offset;
     words[CTE__RING_SIZE] = event->size;
     words[CTE__RING_TAG] = event->tag_id;
     words[CTE__RING_BLOB] = event->blob_id;
-    words[CTE__RING_MODIFIED] = event->modified_ns;
-    words[CTE__RING_READ] = event->read_ns;
+    words[CTE__RING_MODIFIED] = notes->modified_ns;
+    words[CTE__RING_READ] = notes->read_ns;
     if (__builtin_expect(!atomic_load_explicit(&lane->backed, memory_order_acquire), 0) &&
         !back_lane(ring, lane, number))
         return;

@@ -38,14 +38,12 @@ enum {
     CTE__RING_CURSORS = 4,
 };
 
-/* What a writer says of an operation. */
+/* What a writer says of an operation; the rest is noted (cte__ring_notes). */
 struct cte__ring_event {
     uint64_t offset, size;
     uint64_t tag_id, blob_id;
-    uint64_t modified_ns, read_ns;
     cte_status status;
     uint8_t op;
-    uint8_t target;
 };
 
 /* The words of an entry, each written and read by itself. */
@@ -119,11 +117,37 @@ uint64_t cte__ring_fixed_bytes(void);
 /* Makes the block of a new ring; its memory is zeros. */
 void cte__ring_format(void *block, uint32_t entries);
 
-/* Looks at a block.  False if it is none. */
-bool cte__ring_open(struct cte__ring *ring, void *block, bool enabled,
+/* Looks at a block that has `bytes` at most.  False if it is none. */
+bool cte__ring_open(struct cte__ring *ring, void *block, uint64_t bytes, bool enabled,
                     cte_status (*back)(void *context, uint64_t offset, uint64_t bytes),
                     void *context);
 void cte__ring_close(struct cte__ring *ring);
+
+/* What the layers below learn in passing about the operation that this thread is in. */
+struct cte__ring_notes {
+    uint64_t modified_ns, read_ns; /* of the blob; 0: not known */
+    uint8_t target;
+};
+
+enum { CTE__RING_UNTOUCHED = CTE_TELEMETRY_NO_TARGET - 1 };
+
+extern _Thread_local struct cte__ring_notes cte__ring_notes
+    __attribute__((tls_model("initial-exec")));
+
+/* Bytes moved to or from a target. */
+static inline void cte__ring_note_target(uint32_t target)
+{
+    uint8_t *noted = &cte__ring_notes.target;
+    *noted = *noted == CTE__RING_UNTOUCHED || *noted == target ? (uint8_t)target
+                                                               : CTE_TELEMETRY_NO_TARGET;
+}
+
+/* A blob is known to have these times. */
+static inline void cte__ring_note_times(uint64_t modified_ns, uint64_t read_ns)
+{
+    cte__ring_notes.modified_ns = modified_ns;
+    cte__ring_notes.read_ns = read_ns;
+}
 
 static inline uint64_t cte__ring_ticks(bool use_tsc)
 {
@@ -138,7 +162,10 @@ static inline uint64_t cte__ring_ticks(bool use_tsc)
 /* When an operation begins: 0 if this process records nothing. */
 static inline uint64_t cte__ring_begin(const struct cte__ring *ring)
 {
-    return __builtin_expect(ring->enabled, 0) ? cte__ring_ticks(ring->use_tsc) : 0;
+    if (!ring->enabled)
+        return 0;
+    cte__ring_notes = (struct cte__ring_notes){.target = CTE__RING_UNTOUCHED};
+    return cte__ring_ticks(ring->use_tsc);
 }
 
 /* Records an operation that began at `start`, which is not 0.

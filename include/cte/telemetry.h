@@ -73,7 +73,7 @@ typedef struct cte_telemetry_entry {
     cte_telemetry_op op;
     cte_status status;     /**< how it ended */
     uint64_t offset;       /**< within the blob, bytes */
-    uint64_t size;         /**< bytes asked for, or (size operations) found */
+    uint64_t size;         /**< bytes asked for; size operations: found; lists: number of names */
     cte_blob_id blob_id;
     cte_tag_id tag_id;     /**< zeros: none */
     uint64_t modified_ns;  /**< last put of the blob, as known after the operation: nanoseconds after

@@ -41,6 +41,8 @@ static void test_whole(void **state)
     expect_queue(config, CTE__QUEUE_TAGS, 2, CTE__PRIORITY_HIGH_LATENCY);
     expect_queue(config, CTE__QUEUE_BLOBS, 1, CTE__PRIORITY_HIGH_LATENCY);
     expect_queue(config, CTE__QUEUE_STATS, 3, CTE__PRIORITY_LOW_LATENCY);
+    assert_false(config->telemetry_enabled);
+    assert_int_equal(config->telemetry_entries, 64);
     assert_string_equal(config->placement, "max_bw");
     assert_int_equal(config->chunk_bytes, 256 * 1024);
     assert_int_equal(config->mode, CTE_FILE_MODE_SCRATCH);
@@ -174,6 +176,8 @@ static void test_errors(void **state)
         {"&a [*a]", "t.yaml:1:1: ", "must be a mapping"},
         {"storage: &a [*a]", "t.yaml:1:10: ", "must be a mapping"},
         /* values */
+        {"telemetry: {entries: 100}", "t.yaml:1:22: ", "is not a power of two; write one, as 1024"},
+        {"telemetry: {entries: 32}", "t.yaml:1:22: ", "from 64 to 1048576"},
         {"worker_count: 0", "t.yaml:1:15: ", "is not a whole number from 1 to 256; write one"},
         {"worker_count: 257", "t.yaml:1:15: ", "from 1 to 256"},
         {"worker_count: -1", "t.yaml:1:15: ", "whole number"},

@@ -24,7 +24,7 @@ struct fixture {
     uint64_t bytes;
     struct shared *shared;
     cte_status back_status;
-    int back_calls;
+    _Atomic int back_calls;
     cte_telemetry_entry entries[8192];
 };
 
@@ -49,7 +49,7 @@ static void set_up(struct fixture *f, uint32_t entries)
     f->block = shared_memory(f->bytes);
     f->shared = shared_memory(sizeof *f->shared);
     cte__ring_format(f->block, entries);
-    assert_true(cte__ring_open(&f->ring, f->block, true, back, f));
+    assert_true(cte__ring_open(&f->ring, f->block, f->bytes, true, back, f));
 }
 
 static void tear_down(struct fixture *f)
@@ -59,23 +59,34 @@ static void tear_down(struct fixture *f)
     munmap(f->shared, sizeof *f->shared);
 }
 
+/* Of no target, one, or two: then it is said to be none. */
+static uint32_t target_of(uint64_t number)
+{
+    uint64_t first = number % 7, second = number % 5;
+    bool none = first == 0 || (first > 3 && first != second);
+    return none ? CTE_TELEMETRY_NO_TARGET : (uint32_t)first;
+}
+
 /* An entry whose every field follows from the writer and a number, so that a mixture is seen. */
 static void append(struct fixture *f, uint64_t identity, uint64_t number)
 {
     uint64_t seed = identity << 32 | number;
     struct cte__ring_event event = {
         .op = (uint8_t)(number % 19),
-        .target = (uint8_t)(number % 7),
         .status = -(cte_status)(number % 5),
         .offset = seed,
         .size = test_random(&seed),
         .tag_id = test_random(&seed),
         .blob_id = test_random(&seed),
-        .modified_ns = test_random(&seed),
-        .read_ns = test_random(&seed),
     };
     uint64_t start = cte__ring_begin(&f->ring);
     assert_true(start != 0);
+    if (number % 7 != 0)
+        cte__ring_note_target((uint32_t)number % 7);
+    if (number % 7 > 3)
+        cte__ring_note_target((uint32_t)number % 5);
+    uint64_t modified_ns = test_random(&seed), read_ns = test_random(&seed);
+    cte__ring_note_times(modified_ns, read_ns);
     cte__ring_end(&f->ring, identity, start, &event);
 }
 
@@ -83,7 +94,7 @@ static void check_entry(const cte_telemetry_entry *entry)
 {
     uint64_t seed = entry->offset, number = seed & UINT32_MAX;
     assert_int_equal(entry->op, number % 19);
-    assert_int_equal(entry->target, number % 7);
+    assert_int_equal(entry->target, target_of(number));
     assert_int_equal(entry->status, -(int)(number % 5));
     assert_true(entry->size == test_random(&seed));
     assert_true(((uint64_t)entry->tag_id.major << 32 | entry->tag_id.minor) == test_random(&seed));
@@ -223,9 +234,11 @@ static void test_refuses_what_is_no_ring(void **state)
     set_up(f, ENTRIES);
     struct cte__ring other;
     f->ring.block->entries = 63;
-    assert_false(cte__ring_open(&other, f->block, true, back, f));
+    assert_false(cte__ring_open(&other, f->block, f->bytes, true, back, f));
+    f->ring.block->entries = ENTRIES * 2;
+    assert_false(cte__ring_open(&other, f->block, f->bytes, true, back, f));
     f->ring.block->entries = CTE__RING_ENTRIES_MAX * 2;
-    assert_false(cte__ring_open(&other, f->block, true, back, f));
+    assert_false(cte__ring_open(&other, f->block, f->bytes, true, back, f));
     tear_down(f);
 }
 
