@@ -130,7 +130,7 @@ const struct cte__config_key cte__config_keys[] = {
      .choices = placement_choices, .variable = "CTE_PLACEMENT", .initial = "max_bw"},
 
     {"telemetry", "enabled", CTE__CONFIG_BOOL, IN(cte_config, telemetry_enabled),
-     .variable = "CTE_TELEMETRY", .initial = "true"},
+     .variable = "CTE_TELEMETRY", .initial = "false"},
     {"telemetry", "entries", CTE__CONFIG_COUNT, IN(cte_config, telemetry_entries),
      .minimum = 64, .maximum = MIB, .power_of_two = true, .initial = "1024"},
 

@@ -41,7 +41,7 @@ static void test_whole(void **state)
     expect_queue(config, CTE__QUEUE_TAGS, 2, CTE__PRIORITY_HIGH_LATENCY);
     expect_queue(config, CTE__QUEUE_BLOBS, 1, CTE__PRIORITY_HIGH_LATENCY);
     expect_queue(config, CTE__QUEUE_STATS, 3, CTE__PRIORITY_LOW_LATENCY);
-    assert_false(config->telemetry_enabled);
+    assert_true(config->telemetry_enabled);
     assert_int_equal(config->telemetry_entries, 64);
     assert_string_equal(config->placement, "max_bw");
     assert_int_equal(config->chunk_bytes, 256 * 1024);

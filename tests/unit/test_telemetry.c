@@ -75,7 +75,7 @@ static void test_blob_operations(void **state)
     uint64_t size;
     float score;
     cte_blob_info info;
-    open_client(f, NULL);
+    open_client(f, "telemetry: {enabled: true}\n");
     const cte_telemetry_entry *e = poll_one(f, CTE_OP_TAG_OPEN);
     cte_tag_id id = cte_tag_get_id(f->tag);
     assert_memory_equal(&e->tag_id, &id, sizeof id);
@@ -120,7 +120,7 @@ static void test_failures(void **state)
 {
     struct fixture *f = *state;
     char byte;
-    open_client(f, NULL);
+    open_client(f, "telemetry: {enabled: true}\n");
     poll_all(f);
     assert_int_equal(cte_blob_get(f->tag, "none", 0, &byte, 1, NULL), CTE_ERR_NOT_FOUND);
     const cte_telemetry_entry *e = poll_one(f, CTE_OP_BLOB_GET);
@@ -159,7 +159,7 @@ static cte_status get_blob(void *context, const char *name)
 static void test_nested(void **state)
 {
     struct fixture *f = *state;
-    open_client(f, NULL);
+    open_client(f, "telemetry: {enabled: true}\n");
     static char bytes[8192];
     assert_int_equal(cte_blob_put(f->tag, "a", 0, bytes, sizeof bytes, 1.0f, 0), CTE_OK);
     poll_all(f);
@@ -179,7 +179,7 @@ static void test_other_processes(void **state)
 {
     struct fixture *f = *state;
     int status;
-    open_client(f, NULL);
+    open_client(f, "telemetry: {enabled: true}\n");
     poll_all(f);
     pid_t child = fork();
     assert_true(child >= 0);
@@ -209,7 +209,7 @@ static void test_ring_is_bounded(void **state)
 {
     struct fixture *f = *state;
     uint64_t dropped, size;
-    open_client(f, "telemetry: {entries: 64}\n");
+    open_client(f, "telemetry: {enabled: true, entries: 64}\n");
     for (int i = 0; i < 1000; i++)
         assert_int_equal(cte_tag_size(f->tag, &size), CTE_OK);
     assert_int_equal(cte_telemetry_poll(f->client, 0, f->entries, CAPACITY, &f->count, &dropped),
@@ -222,7 +222,7 @@ static void test_ring_is_bounded(void **state)
 static void test_switched_off(void **state)
 {
     struct fixture *f = *state;
-    open_client(f, "telemetry: {enabled: false}\n");
+    open_client(f, NULL);
     assert_int_equal(cte_blob_put(f->tag, "a", 0, "x", 1, 1.0f, 0), CTE_OK);
     poll_all(f);
     assert_int_equal(f->count, 0);
