@@ -38,6 +38,9 @@ static const struct command {
     {"bench", command_bench, NULL, 0, -1, "bench put|get|scale [OPTION...]",
      "measure the blobs of a private store against what the\n"
      "                  machine can do; `cte bench --help` lists the options"},
+    {"telemetry", command_telemetry, "jFn", 0, 0, "telemetry [--since TIME] [--follow] [--json]",
+     "list what programs did with tags and blobs, as far as\n"
+     "                  they record it (telemetry.enabled)"},
     {"config", command_config, "", 1, 2, "config check FILE | config show [FILE]",
      "check a configuration, or print the effective one"},
     {"destroy", command_destroy, "f", 0, 0, "destroy [--force]",
@@ -128,6 +131,14 @@ static bool parse_score(const char *text, float *score)
     return errno == 0 && end != text && *end == 0 && *score >= 0.0f && *score <= 1.0f;
 }
 
+static bool parse_time(const char *text, uint64_t *time)
+{
+    char *end;
+    errno = 0;
+    *time = strtoull(text, &end, 10);
+    return errno == 0 && *text >= '0' && *text <= '9' && *end == 0;
+}
+
 /* Runs a command; argv[0] is its name. */
 static int run_command(const struct command *command, struct invocation *in, int argc, char **argv)
 {
@@ -137,6 +148,8 @@ static int run_command(const struct command *command, struct invocation *in, int
         {"force", no_argument, NULL, 'f'},
         {"create", no_argument, NULL, 'c'},
         {"score", required_argument, NULL, 's'},
+        {"since", required_argument, NULL, 'n'},
+        {"follow", no_argument, NULL, 'F'},
         {"help", no_argument, NULL, 'h'},
         {NULL, 0, NULL, 0},
     };
@@ -147,7 +160,7 @@ static int run_command(const struct command *command, struct invocation *in, int
     }
     int letter;
     optind = 0; /* glibc: begin anew */
-    while ((letter = getopt_long(argc, argv, "jafcs:h", options, NULL)) != -1) {
+    while ((letter = getopt_long(argc, argv, "jafFcs:h", options, NULL)) != -1) {
         if (letter == 'h') {
             print_help();
             return EXIT_OK;
@@ -160,8 +173,11 @@ static int run_command(const struct command *command, struct invocation *in, int
         in->all |= letter == 'a';
         in->force |= letter == 'f';
         in->create |= letter == 'c';
+        in->follow |= letter == 'F';
         if (letter == 's' && !parse_score(optarg, &in->score))
             return usage_error(command, "a score is a number from 0 to 1");
+        if (letter == 'n' && !parse_time(optarg, &in->since))
+            return usage_error(command, "a time is a whole number, as `cte telemetry` prints it");
     }
     in->arguments = argv + optind;
     in->argument_count = argc - optind;

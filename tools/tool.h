@@ -14,8 +14,9 @@ enum exit_status { EXIT_OK = 0, EXIT_FAILED = 1, EXIT_USAGE = 2 };
 /* A command line, taken apart. */
 struct invocation {
     const char *config_path; /* NULL: as the library finds it */
-    bool json, all, force, create;
+    bool json, all, force, create, follow;
     float score;
+    uint64_t since;
     char **arguments;
     int argument_count;
 };
@@ -30,6 +31,7 @@ int command_remove(const struct invocation *in);
 int command_drain(const struct invocation *in);
 int command_check(const struct invocation *in);
 int command_bench(const struct invocation *in); /* all arguments, its name first */
+int command_telemetry(const struct invocation *in);
 int command_config(const struct invocation *in);
 int command_destroy(const struct invocation *in);
 
