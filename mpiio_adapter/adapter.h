@@ -58,7 +58,7 @@ struct cte__mpi_file {
     char *path;
     struct cte__mpi_comm comm;
     int amode;
-    bool atomic;
+    bool atomic; /* accesses are atomic towards those of others whose handles are */
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;
     uint64_t pointer_bytes; /* individual pointer: bytes of the view's data before it */
@@ -120,6 +120,13 @@ int cte__mpi_completed_request(MPI_Count bytes, MPI_Request *request);
 /* --- view.c --- */
 int cte__mpi_view_init(struct cte__mpi_view *view);
 void cte__mpi_view_free(struct cte__mpi_view *view);
+/* Where in the file `bytes` bytes of the view's data from `position_bytes` on lie: no byte is
+ * outside.  They are file offsets (see cte__mpi_view_fits). */
+void cte__mpi_view_bounds(const struct cte__mpi_view *view, uint64_t position_bytes, uint64_t bytes,
+                          uint64_t *offset, uint64_t *length);
+/* True if all places of the first `bytes` bytes of the view's data are file offsets, computed
+ * without overflow: a wrapped offset would be a wrong place that looks right. */
+bool cte__mpi_view_fits(const struct cte__mpi_view *view, uint64_t bytes);
 /* Where MPI_SEEK_END is in a file of that size, in etypes; as MPICH has it, that may be below 0 for
  * a contiguous view that begins beyond the end. */
 int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes);

@@ -55,19 +55,20 @@ int MPI_File_sync(MPI_File fh)
     return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
 }
 
-/* In atomic mode all data accesses are MPICH's, on the real file, under its locks. */
+/* MPICH notes it too: it answers MPI_File_get_atomicity, and does what only it can do. */
 int MPI_File_set_atomicity(MPI_File fh, int flag)
 {
+    int code = REAL(set_atomicity)(fh, flag);
     struct cte__mpi_file *file = cte__mpi_find(fh);
     if (!file)
-        return REAL(set_atomicity)(fh, flag);
-    int code = cte__mpi_hatch_enter(file, true);
-    if (code != MPI_SUCCESS)
         return code;
-    code = REAL(set_atomicity)(fh, flag);
     if (code == MPI_SUCCESS)
         file->atomic = flag != 0;
-    return cte__mpi_hatch_leave(file, true, code);
+    /* Nobody's next access may meet an access of somebody who is not in the new mode yet. */
+    cte_status status = cte__mpi_barrier(file);
+    if (code != MPI_SUCCESS)
+        return code;
+    return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
 }
 
 /* The pointer's new place in etypes; negative if MPICH would refuse it. */

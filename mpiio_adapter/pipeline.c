@@ -54,26 +54,10 @@ static uint64_t least(uint64_t a, uint64_t b, uint64_t c)
     return least_of_two < c ? least_of_two : c;
 }
 
-/* True if all places of the first `bytes` bytes of a view's data are file offsets, computed without
- * overflow: a wrapped offset would be a wrong place that looks right. */
-static bool in_range(const struct cte__mpi_view *view, uint64_t bytes)
+static cte_status move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                       const struct cte__mpi_typemap *memory, uint64_t position_bytes,
+                       uint64_t bytes, uint64_t *transferred)
 {
-    const struct cte__mpi_typemap *map = view->filetype;
-    int64_t tiles = (int64_t)(bytes / map->size) + 1;
-    int64_t end;
-    if (map->contiguous)
-        return bytes <= (uint64_t)(INT64_MAX - view->displacement - map->runs[0].offset);
-    return !__builtin_mul_overflow(tiles, map->extent, &end) &&
-           !__builtin_add_overflow(end, view->displacement, &end) &&
-           !__builtin_add_overflow(end, map->reach, &end);
-}
-
-cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
-                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
-                         uint64_t bytes, uint64_t *transferred)
-{
-    if (bytes > INT64_MAX - position_bytes || !in_range(&file->view, position_bytes + bytes))
-        return -EFBIG;
     struct batch batch;
     batch.file = file->file;
     batch.write = op->write;
@@ -100,5 +84,26 @@ cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *o
     if (status == CTE_OK)
         status = flush(&batch);
     *transferred = op->write ? bytes : batch.transferred;
+    return status;
+}
+
+/* An atomic access is one for others, however many pieces and calls it takes. */
+cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
+                         uint64_t bytes, uint64_t *transferred)
+{
+    uint64_t offset, length;
+    cte_file_range range;
+    if (bytes > INT64_MAX - position_bytes ||
+        !cte__mpi_view_fits(&file->view, position_bytes + bytes))
+        return -EFBIG;
+    if (!file->atomic)
+        return move(file, op, memory, position_bytes, bytes, transferred);
+    cte__mpi_view_bounds(&file->view, position_bytes, bytes, &offset, &length);
+    cte_status status = cte_file_lock(file->file, op->write, offset, length, &range);
+    if (status != CTE_OK)
+        return status;
+    status = move(file, op, memory, position_bytes, bytes, transferred);
+    cte_file_unlock(file->file, &range);
     return status;
 }

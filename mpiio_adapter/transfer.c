@@ -97,18 +97,32 @@ static int through_hatch(struct cte__mpi_file *file, const struct cte__mpi_op *o
     return cte__mpi_hatch_leave(file, collective, code);
 }
 
+/* Also of a process that is the only one to take it; in atomic mode it keeps all others out. */
+static int alone_through_hatch(struct cte__mpi_file *file, const struct cte__mpi_op *op,
+                               MPI_Offset offset, struct outcome *outcome)
+{
+    cte_file_range range;
+    cte_status status =
+        cte_file_lock(file->file, op->write, 0, file->atomic ? INT64_MAX : 0, &range);
+    if (status != CTE_OK)
+        return cte__mpi_raise(file, status);
+    int code = through_hatch(file, op, false, offset, outcome);
+    cte_file_unlock(file->file, &range);
+    return code;
+}
+
 /* At an offset in etypes. */
 static int access_data(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Offset offset,
                        uint64_t bytes, struct outcome *outcome)
 {
     /* A nonblocking collective must not wait for the others here. */
-    if (file->atomic || file->view.foreign)
+    if (file->view.foreign)
         return through_hatch(file, op, op->collective && !op->nonblocking, offset, outcome);
     if (bytes == 0)
         return MPI_SUCCESS;
     struct cte__mpi_typemap *memory;
     if (cte__mpi_typemap_get(op->type, &memory) != 0)
-        return through_hatch(file, op, false, offset, outcome);
+        return alone_through_hatch(file, op, offset, outcome);
     uint64_t position_bytes = (uint64_t)offset * file->view.etype_bytes;
     uint64_t there = 0;
     cte_status status = cte__mpi_move(file, op, memory, position_bytes, bytes, &there);
@@ -141,8 +155,7 @@ static int transfer(struct cte__mpi_file *file, const struct cte__mpi_op *op, MP
     uint64_t bytes = 0;
     struct outcome outcome = {0};
     bool together = op->collective && !op->nonblocking;
-    bool by_mpich = file->atomic || file->view.foreign;
-    int code = by_mpich ? MPI_SUCCESS : check(file, op, &bytes);
+    int code = file->view.foreign ? MPI_SUCCESS : check(file, op, &bytes);
     if (together)
         cte__mpi_barrier(file);
     if (code == MPI_SUCCESS && op->explicit_offset)

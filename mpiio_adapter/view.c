@@ -69,6 +69,42 @@ int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes)
     return (bytes + unit - 1) / unit;
 }
 
+bool cte__mpi_view_fits(const struct cte__mpi_view *view, uint64_t bytes)
+{
+    const struct cte__mpi_typemap *map = view->filetype;
+    int64_t tiles = (int64_t)(bytes / map->size) + 1;
+    int64_t end;
+    if (map->contiguous)
+        return bytes <= (uint64_t)(INT64_MAX - view->displacement - map->runs[0].offset);
+    return !__builtin_mul_overflow(tiles, map->extent, &end) &&
+           !__builtin_add_overflow(end, view->displacement, &end) &&
+           !__builtin_add_overflow(end, map->reach, &end);
+}
+
+/* Repetitions go upwards, and so do the pieces of each, but repetitions may overlap in a view that
+ * is only read: so their ends count, not the last byte's place. */
+void cte__mpi_view_bounds(const struct cte__mpi_view *view, uint64_t position_bytes, uint64_t bytes,
+                          uint64_t *offset, uint64_t *length)
+{
+    const struct cte__mpi_typemap *map = view->filetype;
+    int64_t low = view->displacement + map->runs[0].offset;
+    if (map->contiguous) {
+        *offset = (uint64_t)low + position_bytes;
+        *length = bytes;
+        return;
+    }
+    int64_t first = (int64_t)(position_bytes / map->size);
+    int64_t last = (int64_t)((position_bytes + bytes - 1) / map->size);
+    int64_t end = view->displacement + map->reach + last * map->extent;
+    low += first * map->extent;
+    if (map->extent < 0 || low < 0 || end < low) {
+        low = 0;
+        end = INT64_MAX;
+    }
+    *offset = (uint64_t)low;
+    *length = (uint64_t)(end - low);
+}
+
 /* "internal" may differ from "native" between implementations only; here it does not. */
 static bool is_native(const char *representation)
 {

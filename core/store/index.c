@@ -311,6 +311,8 @@ static cte_status make_record(struct cte__store *store, const struct cte__tag_ke
     cte__mutex_init(&tag->file.lock);
     for (int i = 0; i < CTE__DRAIN_LANES; i++)
         cte__mutex_init(&tag->file.lane[i]);
+    for (int i = 0; i < CTE__GUARD_STRIPES * CTE__GUARD_SEATS; i++)
+        cte__mutex_init(&tag->file.guard[i / CTE__GUARD_SEATS][i % CTE__GUARD_SEATS]);
     tag->type = key->type;
     tag->tag_id = atomic_fetch_add(&store->header->tag_counter, 1) + 1;
     tag->path_bytes = path_bytes;

@@ -33,6 +33,9 @@ enum {
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
     CTE__DRAIN_LANES = 8,
+    CTE__GUARD_STRIPES = 4,
+    CTE__GUARD_SEATS = 2,
+    CTE__SHARED_POINTERS = 8,
     CTE__COUNTER_STRIPES = 64,
 
     CTE__UNIT_SHIFT = 5,
@@ -207,11 +210,21 @@ struct cte__runs {
     struct cte__run run[];
 };
 
+/* A file pointer that those share who opened the file together. */
+struct cte__shared_pointer {
+    _Atomic uint32_t taken; /* the opener that claimed it, 0: free */
+    uint32_t reserved;
+    _Atomic uint64_t position;
+};
+
 /* State of a file, shared by the processes that have it open. */
 struct cte__file_state {
     struct cte__mutex lock;                   /* open, close, truncate */
     struct cte__mutex lane[CTE__DRAIN_LANES]; /* one drainer per lane; also write-through, truncate;
                                                          user tags: appending */
+    /* Files only: accesses that exclude each other (guard.c). */
+    struct cte__mutex guard[CTE__GUARD_STRIPES][CTE__GUARD_SEATS];
+    struct cte__shared_pointer shared[CTE__SHARED_POINTERS]; /* files only */
     _Atomic uint64_t size_bytes;
     _Atomic uint64_t openers[CTE__SLOTS_MAX / 64]; /* one bit per slot: keeps the record alive */
     _Atomic uint64_t joined[CTE__SLOTS_MAX / 64];  /* openers that found the state set up; changes

@@ -125,6 +125,31 @@ cte_status cte_file_drain(cte_file *file);
  */
 cte_status cte_file_refresh(cte_file *file);
 
+/** A locked range of a file: what cte_file_lock() took, for cte_file_unlock() to give back. */
+typedef struct cte_file_range {
+    uint64_t offset, length;
+    uint32_t held; /**< the library's own */
+} cte_file_range;
+
+/**
+ * Keeps a range of the file for oneself while several calls are made, which are then seen by others
+ * that lock as one: writers exclude everybody, readers exclude writers.  Calls without a lock are
+ * not kept out.  Blocks until the range is free.  Should the holder die, its lock is gone.
+ *
+ * Rules: a thread holds one lock at a time, of any file, and gives it back itself; between the two
+ * it neither closes the file nor waits for others that might want the lock.  Threads that use one
+ * handle of a file that passes through to the real file do not exclude each other.
+ * @param write   false: for reading, as the handle must allow
+ * @param length  bytes; may reach beyond the end of the file; 0 locks nothing
+ * @param range   receives what to give back, also on error
+ * @return -EINVAL beyond INT64_MAX; of a file that passes through also -errno of fcntl(2)
+ */
+cte_status cte_file_lock(cte_file *file, bool write, uint64_t offset, uint64_t length,
+                         cte_file_range *range);
+
+/** Gives a range back. */
+void cte_file_unlock(cte_file *file, const cte_file_range *range);
+
 /** Totals of one handle since it was opened. */
 typedef struct cte_file_stats {
     uint64_t bytes_written;         /**< by this handle */

@@ -24,18 +24,20 @@ enum share { BLOCKS, CYCLIC, COLUMN_STRIPES };
 static const struct layout {
     const char *name;
     enum share share;
-    bool chunked, collective, collective_metadata;
+    bool chunked, collective, collective_metadata, atomic;
 } layouts[] = {
-    {"contiguous_collective", BLOCKS, false, true, false},
-    {"contiguous_independent", BLOCKS, false, false, false},
-    {"chunked_collective", BLOCKS, true, true, false},
-    {"chunked_independent", BLOCKS, true, false, false},
-    {"strided_collective", CYCLIC, false, true, false},
-    {"strided_independent", CYCLIC, false, false, false},
-    {"strided_chunked_collective", CYCLIC, true, true, true},
-    {"columns_collective", COLUMN_STRIPES, false, true, true},
-    {"columns_chunked_collective", COLUMN_STRIPES, true, true, true},
-    {"columns_independent", COLUMN_STRIPES, false, false, true},
+    {"contiguous_collective", BLOCKS, false, true, false, false},
+    {"contiguous_independent", BLOCKS, false, false, false, false},
+    {"chunked_collective", BLOCKS, true, true, false, false},
+    {"chunked_independent", BLOCKS, true, false, false, false},
+    {"strided_collective", CYCLIC, false, true, false, false},
+    {"strided_independent", CYCLIC, false, false, false, false},
+    {"strided_chunked_collective", CYCLIC, true, true, true, false},
+    {"columns_collective", COLUMN_STRIPES, false, true, true, false},
+    {"columns_chunked_collective", COLUMN_STRIPES, true, true, true, false},
+    {"columns_independent", COLUMN_STRIPES, false, false, true, false},
+    {"atomic_independent", CYCLIC, false, false, false, true},
+    {"atomic_collective", BLOCKS, false, true, false, true},
 };
 enum { LAYOUT_COUNT = sizeof layouts / sizeof layouts[0] };
 
@@ -170,7 +172,13 @@ static void write_file(const char *path, const struct layout *layout)
 {
     hid_t fapl = access_list(layout);
     hid_t file = OK(H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, fapl));
+    hbool_t atomic = false;
     hid_t set = create_dataset(file, layout);
+    if (layout->atomic) {
+        OK(H5Fset_mpi_atomicity(file, true));
+        OK(H5Fget_mpi_atomicity(file, &atomic));
+        OK(atomic ? 0 : -1);
+    }
     transfer(set, layout, true, 0, ROWS);
     OK(H5Fflush(file, H5F_SCOPE_GLOBAL));
     /* Each rank now reads rows of others. */
