@@ -23,24 +23,47 @@ static cte_status load_extent(struct cte__change *change, const struct cte__exte
     return cte__span_list_add(&change->old, &span);
 }
 
-static cte_status load_map(struct cte__change *change, cte__unit unit)
+uint32_t cte__map_find(const struct cte__map *map, uint64_t index)
+{
+    uint32_t low = 0, high = map->extent_count;
+    while (low < high) {
+        uint32_t middle = low + (high - low) / 2;
+        if ((uint64_t)map->extents[middle].first + map->extents[middle].count <= index)
+            low = middle + 1;
+        else
+            high = middle;
+    }
+    return low;
+}
+
+/* A row of pages; with their neighbours, which new pages may join. */
+struct range {
+    uint64_t first, end;
+};
+
+static const struct range whole_blob = {0, UINT64_MAX};
+
+static cte_status load_map(struct cte__change *change, cte__unit unit, const struct range *range)
 {
     const struct cte__map *map = cte__unit_at(change->store, unit);
     cte_status status = CTE_OK;
     change->old_unit = unit;
     change->old_unit_bytes = cte__map_bytes(map->extent_count);
     change->size_bytes = map->size_bytes;
-    for (uint32_t e = 0; e < map->extent_count && status == CTE_OK; e++)
+    uint32_t e = cte__map_find(map, range->first > 0 ? range->first - 1 : 0);
+    change->before = e;
+    for (; e < map->extent_count && map->extents[e].first <= range->end && status == CTE_OK; e++)
         status = load_extent(change, &map->extents[e]);
+    change->behind = map->extent_count - e;
     return status;
 }
 
-static cte_status load(struct cte__change *change, uint64_t location)
+static cte_status load(struct cte__change *change, uint64_t location, const struct range *range)
 {
     if (location == 0)
         return CTE_OK;
     if (cte__location_kind(location) == CTE__AT_UNIT)
-        return load_map(change, cte__location_unit(location));
+        return load_map(change, cte__location_unit(location), range);
     if (cte__location_kind(location) == CTE__AT_EXTENT) {
         struct cte__extent extent = cte__location_extent(location);
         change->size_bytes = cte__location_size(location);
@@ -84,7 +107,7 @@ cte_status cte__blob_lock(struct cte__store *store, const struct cte__blob_key *
 /* Loads a blob whose shard is locked. */
 static cte_status begin(struct cte__change *change, struct cte__store *store,
                         const struct cte__blob_key *key, const struct cte__locked_blob *blob,
-                        bool shard_is_callers)
+                        bool shard_is_callers, const struct range *range)
 {
     cte_status status = CTE_OK;
     change->store = store;
@@ -99,6 +122,8 @@ static cte_status begin(struct cte__change *change, struct cte__store *store,
     change->old_small = NULL;
     change->new_small = NULL;
     change->old_unit = 0;
+    change->before = 0;
+    change->behind = 0;
     change->committed = false;
     cte__span_list_init(&change->old);
     cte__span_list_init(&change->new);
@@ -107,7 +132,7 @@ static cte_status begin(struct cte__change *change, struct cte__store *store,
         const struct cte__entry *entry = cte__entry_at(store, change->entry);
         change->version = atomic_load_explicit(&entry->version, memory_order_relaxed);
         change->score = entry->score;
-        status = load(change, atomic_load_explicit(&entry->location, memory_order_acquire));
+        status = load(change, atomic_load_explicit(&entry->location, memory_order_acquire), range);
     }
     if (status != CTE_OK)
         cte__change_end(change);
@@ -119,7 +144,16 @@ cte_status cte__change_begin(struct cte__change *change, struct cte__store *stor
 {
     struct cte__locked_blob blob;
     cte_status status = cte__blob_lock(store, key, &blob);
-    return status == CTE_OK ? begin(change, store, key, &blob, false) : status;
+    return status == CTE_OK ? begin(change, store, key, &blob, false, &whole_blob) : status;
+}
+
+cte_status cte__change_begin_range(struct cte__change *change, struct cte__store *store,
+                                   const struct cte__blob_key *key, uint64_t first, uint64_t end)
+{
+    struct cte__locked_blob blob;
+    struct range range = {first, end};
+    cte_status status = cte__blob_lock(store, key, &blob);
+    return status == CTE_OK ? begin(change, store, key, &blob, false, &range) : status;
 }
 
 cte_status cte__change_begin_locked(struct cte__change *change, struct cte__store *store,
@@ -130,7 +164,7 @@ cte_status cte__change_begin_locked(struct cte__change *change, struct cte__stor
     if (!tag_matches(store, key))
         return CTE_ERR_NOT_FOUND;
     blob.entry = cte__index_find(store, shard, blob.hash, key->tag, key->name, key->name_bytes);
-    return begin(change, store, key, &blob, true);
+    return begin(change, store, key, &blob, true, &whole_blob);
 }
 
 /* ---- the new state -------------------------------------------------------------------------- */
@@ -272,6 +306,17 @@ static cte_status build_small(struct cte__change *change, struct contents *conte
     return CTE_OK;
 }
 
+/* Appends extents of the old map. */
+static void keep_extents(const struct cte__change *change, uint32_t from, uint32_t count,
+                         struct cte__map *map)
+{
+    if (count == 0)
+        return;
+    const struct cte__map *old = cte__unit_at(change->store, change->old_unit);
+    memcpy(&map->extents[map->extent_count], &old->extents[from], count * sizeof old->extents[0]);
+    map->extent_count += count;
+}
+
 static cte_status build_map(struct cte__change *change, uint32_t extents, struct contents *contents)
 {
     const struct cte__span *spans = change->new.spans;
@@ -281,12 +326,18 @@ static cte_status build_map(struct cte__change *change, uint32_t extents, struct
     struct cte__map *map = cte__unit_at(change->store, contents->unit);
     map->size_bytes = change->size_bytes;
     map->extent_count = 0;
+    keep_extents(change, 0, change->before, map);
     for (size_t i = 0; i < change->new.count; i++) {
         if (i > 0 && joins(change->store, &spans[i - 1], &spans[i]))
             map->extents[map->extent_count - 1].count += spans[i].count;
         else
             map->extents[map->extent_count++] = extent_of(&spans[i]);
     }
+    if (change->behind > 0) {
+        const struct cte__map *old = cte__unit_at(change->store, change->old_unit);
+        keep_extents(change, old->extent_count - change->behind, change->behind, map);
+    }
+    assert(map->extent_count == extents);
     contents->location = cte__location_of_unit(contents->unit);
     return CTE_OK;
 }
@@ -294,7 +345,7 @@ static cte_status build_map(struct cte__change *change, uint32_t extents, struct
 static cte_status build_contents(struct cte__change *change, struct contents *contents)
 {
     const struct cte__span *spans = change->new.spans;
-    uint32_t extents = 0, pages = 0;
+    uint32_t extents = change->before + change->behind, pages = 0;
     if (change->new_small)
         return build_small(change, contents);
     for (size_t i = 0; i < change->new.count; i++) {
@@ -303,7 +354,7 @@ static cte_status build_contents(struct cte__change *change, struct contents *co
     }
     if (extents == 0 && change->size_bytes == 0)
         return CTE_OK;
-    if (extents == 1) {
+    if (extents == 1 && change->new.count > 0) {
         struct cte__extent extent = extent_of(&spans[0]);
         extent.count = pages;
         contents->location = cte__location_of_extent(&extent, change->size_bytes);

@@ -18,6 +18,7 @@ struct cte__change {
     uint64_t size_bytes;
     float score;
     struct cte__span_list old;
+    uint32_t before, behind; /* extents of the old map that are not in `old`: they stay */
     const struct cte__small *old_small; /* instead of `old`: all of its bytes, else NULL */
 
     /* Filled by the caller with cte__change_keep/_drop/_add, ascending: the blob as it shall be,
@@ -35,6 +36,14 @@ struct cte__change {
 /* Locks the name and loads the old state.  After success cte__change_end() must follow. */
 cte_status cte__change_begin(struct cte__change *change, struct cte__store *store,
                              const struct cte__blob_key *key);
+
+/* The same for a change of pages [first, end) alone: `old` is these and their neighbours, so that
+ * it costs little in a blob of many extents. */
+cte_status cte__change_begin_range(struct cte__change *change, struct cte__store *store,
+                                   const struct cte__blob_key *key, uint64_t first, uint64_t end);
+
+/* The number of the extent that holds page `index`, else of the first one behind it. */
+uint32_t cte__map_find(const struct cte__map *map, uint64_t index);
 
 /* The same with the shard of the key's name locked by the caller, who also unlocks it, after
  * cte__change_end(). */

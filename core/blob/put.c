@@ -475,6 +475,15 @@ static cte_status publish(struct put *put, struct cte__change *change, float sco
     return status;
 }
 
+/* Of the old blob, a put needs to know what it touches; one that replaces it, all. */
+static cte_status begin(const struct put *put, struct cte__change *change, bool replace)
+{
+    if (replace || put->count == 0)
+        return cte__change_begin(change, put->store, put->key);
+    return cte__change_begin_range(change, put->store, put->key, put->touched[0].index,
+                                   put->touched[put->count - 1].index + 1);
+}
+
 static bool is_expected(const struct cte__snapshot *expected, const struct cte__change *change)
 {
     return !expected || (change->entry == expected->entry && change->version == expected->version);
@@ -505,7 +514,7 @@ static cte_status put_unlocked(struct put *put, float score, bool replace)
     if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(put->store, put->key, &snapshot))
         status = -EAGAIN; /* a page was reused while it was read */
     if (status == CTE_OK)
-        status = cte__change_begin(&change, put->store, put->key);
+        status = begin(put, &change, replace);
     if (status == CTE_OK) {
         if (!is_expected(put->expected, &change))
             status = -ESTALE;
@@ -526,7 +535,7 @@ static cte_status put_locked(struct put *put, float score, bool replace)
 {
     struct cte__change change;
     struct cte__snapshot snapshot;
-    cte_status status = cte__change_begin(&change, put->store, put->key);
+    cte_status status = begin(put, &change, replace);
     if (status != CTE_OK)
         return status;
     status = !is_expected(put->expected, &change) ? -ESTALE

@@ -35,22 +35,9 @@ struct extents {
     uint64_t first, end;
 };
 
-static uint32_t find_extent(const struct cte__map *map, uint64_t index)
-{
-    uint32_t low = 0, high = map->extent_count;
-    while (low < high) {
-        uint32_t middle = low + (high - low) / 2;
-        if ((uint64_t)map->extents[middle].first + map->extents[middle].count <= index)
-            low = middle + 1;
-        else
-            high = middle;
-    }
-    return low;
-}
-
 static void find_extents(const struct cte__map *map, struct extents *range)
 {
-    uint32_t from = find_extent(map, range->first), to = from;
+    uint32_t from = cte__map_find(map, range->first), to = from;
     while (to < map->extent_count && map->extents[to].first < range->end)
         to++;
     range->extents = map->extents + from;

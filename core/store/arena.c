@@ -148,12 +148,22 @@ uint32_t cte__arena_claim(const struct cte__arena_view *view, uint16_t owner, ui
     return best.count;
 }
 
+/* Nobody but their owner changes the owner words of claimed units, so plain stores do. */
 void cte__arena_free(const struct cte__arena_view *view, uint16_t owner, uint32_t start,
                      uint32_t count)
 {
-    uint32_t freed = cte__arena_reclaim(view, owner, start, count);
-    assert(freed == count);
-    (void)freed;
+    struct cte__arena *arena = view->arena;
+    assert(start <= arena->unit_count && count <= arena->unit_count - start);
+    lock_arena(view);
+    for (uint32_t i = start; i < start + count; i++)
+        assert(atomic_load_explicit(&view->owners[i], memory_order_relaxed) == owner);
+    (void)owner;
+    cte__arena_own(view, CTE__OWNER_FREE, start, count);
+    set_bits(view->bitmap, start, count, false);
+    atomic_fetch_add(&arena->free_count, count);
+    /* What was used last is warmest in the caches: hand it out first. */
+    arena->hint = start;
+    cte__mutex_unlock(&arena->lock);
 }
 
 uint32_t cte__arena_reclaim(const struct cte__arena_view *view, uint16_t owner, uint32_t start,
@@ -177,9 +187,6 @@ uint32_t cte__arena_reclaim(const struct cte__arena_view *view, uint16_t owner, 
         run = i + 1;
     }
     atomic_fetch_add(&arena->free_count, freed);
-    /* What was used last is warmest in the caches: hand it out first. */
-    if (freed > 0)
-        arena->hint = start;
     cte__mutex_unlock(&arena->lock);
     return freed;
 }
