@@ -3,6 +3,7 @@
 #include <errno.h>
 
 #include <cte/blob.h>
+#include <cte/telemetry.h>
 
 #include "blob/tag.h"
 #include "file/client.h"
@@ -24,6 +25,11 @@ struct client_call {
     uint32_t *count;
     cte_persistence level;
     uint64_t *bytes;
+    uint64_t logical_time;
+    cte_telemetry_entry *entries;
+    size_t entry_capacity;
+    size_t *entry_count;
+    uint64_t *dropped;
 };
 
 /* An operation; `texts` are copied for it. */
@@ -133,4 +139,27 @@ cte_status cte_client_targets_async(cte_client *client, cte_target_info *infos, 
         .client = client, .infos = infos, .capacity = capacity, .count = count};
     return submit(&(struct client_operation){CTE__QUEUE_TARGETS, run_targets, {NULL}}, &call,
                   callback, task);
+}
+
+static cte_status run_poll(const void *arguments, const char *const *texts)
+{
+    const struct client_call *call = arguments;
+    (void)texts;
+    return cte_telemetry_poll(call->client, call->logical_time, call->entries, call->entry_capacity,
+                              call->entry_count, call->dropped);
+}
+
+cte_status cte_telemetry_poll_async(cte_client *client, uint64_t logical_time,
+                                    cte_telemetry_entry *entries, size_t capacity, size_t *count,
+                                    uint64_t *dropped, const cte_task_callback *callback,
+                                    cte_task **task)
+{
+    struct client_call call = {.client = client,
+                               .logical_time = logical_time,
+                               .entries = entries,
+                               .entry_capacity = capacity,
+                               .entry_count = count,
+                               .dropped = dropped};
+    return submit(&(struct client_operation){CTE__QUEUE_STATS, run_poll, {NULL}}, &call, callback,
+                  task);
 }

@@ -41,6 +41,7 @@
 #include <cte/blob.h>
 #include <cte/client.h>
 #include <cte/status.h>
+#include <cte/telemetry.h>
 
 #ifdef __cplusplus
 extern "C" {
@@ -167,6 +168,12 @@ cte_status cte_client_flush_async(cte_client *client, cte_persistence level,
 /** Starts cte_client_targets(). */
 cte_status cte_client_targets_async(cte_client *client, cte_target_info *infos, uint32_t capacity,
                                     uint32_t *count, const cte_task_callback *callback,
+                                    cte_task **task);
+
+/** Starts cte_telemetry_poll(). */
+cte_status cte_telemetry_poll_async(cte_client *client, uint64_t logical_time,
+                                    cte_telemetry_entry *entries, size_t capacity, size_t *count,
+                                    uint64_t *dropped, const cte_task_callback *callback,
                                     cte_task **task);
 
 /** Starts cte_blob_put(). */

@@ -280,6 +280,33 @@ static void test_places(void **state)
     assert_true(bytes_volatile >= BLOB_BYTES); /* in memory */
 }
 
+static void test_telemetry(void **state)
+{
+    (void)state;
+    cte_telemetry_entry entries[4];
+    size_t count = 0;
+    uint64_t dropped = 99;
+    cte_task *task;
+    /* A client of its own: telemetry is a matter of the store that it makes. */
+    cte_client_close(client);
+    cte_tag_close(tag);
+    test_remove_directory(directory);
+    test_directory(directory, sizeof directory);
+    cte_config *config = test_config(directory, 16, 0, "telemetry: {enabled: true}\n");
+    assert_int_equal(cte_client_open(config, &client), CTE_OK);
+    cte_config_free(config);
+    assert_int_equal(cte_tag_open(client, "tag", true, &tag), CTE_OK);
+    assert_int_equal(cte_blob_put_async(tag, "blob", 7, "abc", 3, 1.0f, 0, NULL, &task), CTE_OK);
+    assert_int_equal(finish(task), CTE_OK);
+    assert_int_equal(cte_telemetry_poll_async(client, 0, entries, 4, &count, &dropped, NULL, &task),
+                     CTE_OK);
+    assert_int_equal(finish(task), CTE_OK);
+    assert_int_equal(dropped, 0);
+    assert_in_range(count, 1, 4);
+    assert_int_equal(entries[count - 1].offset, 7);
+    assert_int_equal(entries[count - 1].size, 3);
+}
+
 /* Puts, gets and deletions of one blob happen in the order in which they were started. */
 static void test_order(void **state)
 {
@@ -628,6 +655,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_names, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_queries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_places, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_telemetry, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_pending, set_up, tear_down),
