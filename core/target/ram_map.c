@@ -1,19 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ram target's mappings: which pages this process may touch through one.
  *
- * A page's first use goes by system call.  At its second use it is warmed: MADV_POPULATE_WRITE maps
- * it, and says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual machine
- * (EPYC, Linux 6.18), ns per page that is already in the page cache:
+ * A page's first two uses go by system call.  At its third use it is warmed: MADV_POPULATE_WRITE
+ * maps it, and says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual
+ * machine (EPYC, Linux 6.18), ns per page that is already in the page cache:
  *
  *    at once    populate   touch it   copy, warm   pwrite
  *    4 KiB          1830      14200          190     2100
  *    64 KiB          435      20300          150
  *    1 MiB           250      17000          160      650
  *
- * So warming costs no more than the system call that it takes the place of, whatever the size, and
- * most of the cost at 4 KiB is that of calling: pages beside the one in use that were used before
- * are warmed with it, up to 64 KiB.  A page that is not in the page cache yet takes 1300 to 4000 ns
- * to populate: more than to write it.  That is why the first use goes by system call. */
+ * Most of the cost of populating at 4 KiB is that of calling: pages beside the one in use that were
+ * used before are warmed with it, up to 64 KiB.  Where a hypervisor keeps page tables of its own,
+ * the first touch of a page that was populated costs 4000 to 5000 ns more.  So data that is put
+ * once and got once is better off without a mapping, and what is used again gains from it soon or
+ * later.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more than to
+ * write it. */
 #include <assert.h>
 #include <errno.h>
 #include <sys/mman.h>
@@ -23,7 +25,8 @@
 
 enum page_state {
     COLD = 0, /* not used by this process */
-    USED,     /* used by system call */
+    ONCE,     /* used by system call, once */
+    USED,     /* used by system call before: the next use warms it */
     WARM,     /* in this process's mapping: may be touched */
 };
 
@@ -164,7 +167,7 @@ char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pag
     uint64_t page = pages->first;
     while (page < pages->end) {
         uint8_t now = get(&states[page]);
-        if (now != COLD && !base && !(base = base_of(state, pages->arena, false)))
+        if (now >= USED && !base && !(base = base_of(state, pages->arena, false)))
             return NULL;
         if (now != USED) {
             page++;
@@ -172,7 +175,7 @@ char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pag
         }
         /* Warm pages between used ones cost less here than a second call. */
         struct cte__ram_pages run = {.arena = pages->arena, .first = page, .end = page + 1};
-        while (page < pages->end && get(&states[page]) != COLD)
+        while (page < pages->end && get(&states[page]) >= USED)
             if (get(&states[page++]) == USED)
                 run.end = page;
         widen(states, &run);
@@ -218,9 +221,18 @@ void cte__ram_note_used(struct cte__ram_state *state, const struct cte__ram_page
     if (!state->pages)
         return;
     _Atomic uint8_t *states = states_of(state, pages->arena);
-    for (uint64_t page = pages->first; page < pages->end; page++)
-        if (get(&states[page]) == COLD)
+    for (uint64_t page = pages->first; page < pages->end; page++) {
+        switch (get(&states[page])) {
+        case COLD:
+            set(&states[page], ONCE);
+            break;
+        case ONCE:
             set(&states[page], USED);
+            break;
+        default:
+            break;
+        }
+    }
 }
 
 /* ---- views ---- */
