@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "store/pin.h"
 
 /* ---- loading -------------------------------------------------------------------------------- */
 
@@ -469,7 +470,7 @@ static void free_gone(struct cte__change *change)
     for (size_t i = 0; i < change->gone.count; i++) {
         const struct cte__span *span = &change->gone.spans[i];
         if (span->count > 0)
-            cte__pages_free(store, span->page, span->count);
+            cte__pages_unpublish(store, span->page, span->count);
         if (span->runs != 0)
             cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
     }

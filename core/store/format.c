@@ -198,6 +198,7 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
     cte__ring_format(store->base + sizes.telemetry_offset, config->telemetry_entries);
     cte__mutex_init(&header->sweep_lock);
     cte__mutex_init(&header->rename_lock);
+    cte__mutex_init(&header->pin_lock);
     struct cte__shard *shards = (void *)(store->base + sizes.shards_offset);
     for (uint32_t i = 0; i < CTE__SHARDS; i++)
         cte__mutex_init(&shards[i].lock);

@@ -165,6 +165,13 @@ void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count)
     cte__arena_free(view, cte__store_self(store), start, count);
 }
 
+void cte__pages_reclaim(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count)
+{
+    uint32_t start;
+    const struct cte__arena_view *view = page_arena(store, page, &start);
+    cte__arena_reclaim(view, owner, start, count);
+}
+
 uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page)
 {
     uint32_t start;
@@ -383,6 +390,14 @@ static cte_status move_pages(struct cte__store *store, cte__page page, struct ct
     if (status == CTE_OK)
         count_io(store, target->record, io->write, io->bytes);
     return status;
+}
+
+void *cte__pages_view(struct cte__store *store, bool write, cte__page page, uint32_t count)
+{
+    const struct cte__target_handle *target = &store->targets[cte__page_target(page)];
+    return cte__target_view(target->ops, target->state, write,
+                            cte__pages_to_bytes(cte__page_number(page)),
+                            cte__pages_to_bytes(count));
 }
 
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,

@@ -14,6 +14,7 @@
  *   0                free
  *   1 … SLOTS_MAX    claimed by the process in slot (word - 1): being filled, or being retired
  *   0xffff           published: reachable from the index
+ *   0xfffe           pages: pinned, and reachable from nothing else any more (pin.h)
  * Bitmaps and free counts are derived from the owner words and rebuilt when a process dies inside
  * an allocator (I3 in ARCHITECTURE.md).
  */
@@ -37,6 +38,7 @@ enum {
     CTE__GUARD_SEATS = 2,
     CTE__SHARED_POINTERS = 8,
     CTE__COUNTER_STRIPES = 64,
+    CTE__PINS_MAX = 2048,
 
     CTE__UNIT_SHIFT = 5,
     CTE__UNIT_BYTES = 1 << CTE__UNIT_SHIFT,
@@ -49,7 +51,7 @@ enum {
 typedef uint32_t cte__unit; /* 0: none */
 typedef uint64_t cte__page; /* target << 48 | page number */
 
-enum cte__owner { CTE__OWNER_FREE = 0, CTE__OWNER_PUBLISHED = 0xffff };
+enum cte__owner { CTE__OWNER_FREE = 0, CTE__OWNER_PINNED = 0xfffe, CTE__OWNER_PUBLISHED = 0xffff };
 
 /* A robust, process-shared mutex alone on its cache line. */
 struct cte__mutex {
@@ -262,6 +264,16 @@ struct cte__tag_record {
     char path[]; /* files: absolute path of the real file, for people and recovery */
 };
 
+/* Consecutive pages of one arena that a process pins, or shares as a buffer.  See pin.h. */
+struct cte__pin {
+    cte__page page;
+    uint32_t count;
+    uint32_t generation;    /* grows with each use of this place in the table */
+    _Atomic uint16_t owner; /* owner word of the process; 0: not in use */
+    uint16_t buffer;        /* not 0: pages that belong to the process; 1: for others to pin */
+    uint32_t reserved;
+};
+
 struct cte__store_header {
     uint64_t magic; /* written last */
     uint32_t version;
@@ -281,9 +293,13 @@ struct cte__store_header {
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
     struct cte__mutex sweep_lock;
+    _Alignas(CTE__CACHE_LINE) _Atomic uint32_t pin_count; /* pins in use, or more */
+    uint32_t pins_end;                                    /* none is in use from here on */
+    struct cte__mutex pin_lock;
     struct cte__mutex rename_lock; /* one rename at a time: it may lock two shards */
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
     struct cte__slot slots[CTE__SLOTS_MAX];
+    struct cte__pin pins[CTE__PINS_MAX];
     struct cte__target_record targets[CTE__TARGETS_MAX];
 };
 
@@ -295,7 +311,7 @@ static_assert(sizeof(struct cte__entry) == 48,
               "an entry with a name of up to 16 bytes fills two units");
 static_assert(sizeof(struct cte__extent) == 24, "extent");
 static_assert(sizeof(struct cte__run) == 16, "run");
-static_assert(CTE__SLOTS_MAX + 1 < CTE__OWNER_PUBLISHED, "owner words tell slots from PUBLISHED");
+static_assert(CTE__SLOTS_MAX + 1 < CTE__OWNER_PINNED, "owner words tell slots from PUBLISHED");
 
 static inline cte__page cte__page_make(uint32_t target, uint64_t number)
 {

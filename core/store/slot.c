@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "store/pin.h"
 #include "store/store_internal.h"
 
 /* Grows in every child of a fork: what the parent claimed in the store is not the child's. */
@@ -130,8 +131,10 @@ static bool slot_is_ours(uint64_t slot)
 void cte__slot_give_locked(struct cte__store *store)
 {
     uint64_t slot = atomic_exchange(&store->slot, 0);
-    if (slot_is_ours(slot))
-        atomic_store(&store->header->slots[(uint32_t)slot - 1].pid, 0);
+    if (!slot_is_ours(slot))
+        return;
+    cte__pins_leave(store, (uint16_t)slot);
+    atomic_store(&store->header->slots[(uint32_t)slot - 1].pid, 0);
 }
 
 uint16_t cte__store_self(struct cte__store *store)

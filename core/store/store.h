@@ -3,7 +3,7 @@
  *
  * Lock order, outermost first; skipping levels is fine, going back is not:
  *   store directory flock → file.lock → file.lane → rename_lock → sweep_lock → shard.lock →
- *   tag_record.lock → arena.lock
+ *   tag_record.lock → pin_lock → arena.lock
  * Who renames locks two shards, and two lists: lower address first.
  */
 #ifndef CTE_CORE_STORE_STORE_H
@@ -123,6 +123,9 @@ cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float scor
 void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
 void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count);
 
+/* Frees those of the pages that belong to `owner`. */
+void cte__pages_reclaim(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
+
 /* True if two pages lie in one arena: only then may one extent hold them.  Arenas are powers of
  * two. */
 static inline bool cte__same_arena(const struct cte__store *store, cte__page a, cte__page b)
@@ -138,6 +141,9 @@ uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page);
 /* Moves bytes between memory and consecutive pages (any byte range inside them when reading). */
 cte_status cte__pages_io(struct cte__store *store, bool write, cte__page page, uint64_t skip_bytes,
                          const struct iovec *iov, int iov_count, uint64_t bytes);
+
+/* Where consecutive pages of one arena stand in this process's memory; NULL if they cannot. */
+void *cte__pages_view(struct cte__store *store, bool write, cte__page page, uint32_t count);
 
 /* What a placement engine is told of the targets, those of the bit set `skip` as full; room for
  * CTE__TARGETS_MAX.  Returns how many there are. */
@@ -178,6 +184,7 @@ static inline void cte__store_sweep_if_wanted(struct cte__store *store)
 /* What an audit of the whole store found (sweep.c). */
 struct cte__store_audit {
     uint64_t pages_published;  /* owner words that say published */
+    uint64_t pages_pinned;     /* that say pinned, and are */
     uint64_t pages_referenced; /* pages that live blobs refer to */
     uint64_t pages_doubly;     /* referenced twice: damage */
     uint64_t pages_lost;       /* published or claimed by the dead, but not referenced */

@@ -10,6 +10,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "store/pin.h"
 #include "store/store_internal.h"
 
 struct marks {
@@ -232,9 +233,20 @@ static void mark_all(struct marks *marks)
         mark_shard(marks, i);
 }
 
+/* The page that stands at the start of a page arena. */
+static cte__page first_page(const struct cte__store *store, uint32_t arena)
+{
+    const struct cte__store_header *header = store->header;
+    uint32_t t = 0;
+    while (arena >= header->targets[t].arena_first + header->targets[t].arena_count)
+        t++;
+    uint64_t pages = cte__bytes_to_pages(header->targets[t].arena_bytes);
+    return cte__page_make(t, (arena - header->targets[t].arena_first) * pages);
+}
+
 /* Pieces of the dead: reachable ones are published, the others free. */
-static uint32_t resolve_arena(const struct marks *marks, const struct cte__arena_view *view,
-                              const uint8_t *bits, uint64_t first_bit)
+static uint32_t resolve_units(const struct marks *marks, const struct cte__arena_view *view,
+                              uint64_t first_bit)
 {
     uint32_t freed = 0;
     if (!atomic_load(&view->arena->ready))
@@ -244,7 +256,7 @@ static uint32_t resolve_arena(const struct marks *marks, const struct cte__arena
         uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
         if (owner > CTE__SLOTS_MAX || !marks->dead[owner])
             continue;
-        if (test(bits, first_bit + i))
+        if (test(marks->units, first_bit + i))
             atomic_compare_exchange_strong(&view->owners[i], &owner, CTE__OWNER_PUBLISHED);
         else
             freed += cte__arena_reclaim(view, owner, i, 1);
@@ -252,14 +264,42 @@ static uint32_t resolve_arena(const struct marks *marks, const struct cte__arena
     return freed;
 }
 
+/* The same of pages.  Pinned ones stay until the last pin goes; who died between the two left pages
+ * that say pinned, and are not. */
+static uint32_t resolve_pages(const struct marks *marks, uint32_t arena)
+{
+    const struct cte__arena_view *view = &marks->store->page_arenas[arena];
+    cte__page first = first_page(marks->store, arena);
+    uint32_t freed = 0;
+    if (!atomic_load(&view->arena->ready))
+        return 0;
+    cte__arena_recover(view);
+    for (uint32_t i = 0; i < view->arena->high_water; i++) {
+        uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
+        bool dead = owner <= CTE__SLOTS_MAX && marks->dead[owner];
+        if (!dead && owner != CTE__OWNER_PINNED)
+            continue;
+        if (dead && test(marks->pages[arena], i))
+            atomic_compare_exchange_strong(&view->owners[i], &owner, CTE__OWNER_PUBLISHED);
+        else if (!cte__page_is_pinned(marks->store, first + i))
+            freed += cte__arena_reclaim(view, owner, i, 1);
+        else
+            atomic_compare_exchange_strong(&view->owners[i], &owner, CTE__OWNER_PINNED);
+    }
+    return freed;
+}
+
 static void resolve_all(const struct marks *marks, uint64_t *pages_freed, uint64_t *units_freed)
 {
-    const struct cte__store *store = marks->store;
+    struct cte__store *store = marks->store;
+    cte__pins_lock(store);
+    cte__pins_forget_dead(store, marks->dead);
     for (uint32_t i = 0; i < store->header->page_arena_count; i++)
-        *pages_freed += resolve_arena(marks, &store->page_arenas[i], marks->pages[i], 0);
+        *pages_freed += resolve_pages(marks, i);
+    cte__pins_unlock(store);
     for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
-        *units_freed += resolve_arena(marks, &store->unit_arenas[i], marks->units,
-                                      (uint64_t)i * CTE__META_ARENA_UNITS);
+        *units_freed +=
+            resolve_units(marks, &store->unit_arenas[i], (uint64_t)i * CTE__META_ARENA_UNITS);
 }
 
 static bool find_dead(struct marks *marks)
@@ -310,16 +350,20 @@ void cte__store_sweep(struct cte__store *store)
     free(marks);
 }
 
-static void audit_arena(const struct cte__arena_view *view, const uint8_t *bits, uint64_t first_bit,
-                        uint64_t *published, uint64_t *lost, uint64_t *unowned)
+/* `first`: of a page arena; 0 for units. */
+static void audit_arena(struct marks *marks, const struct cte__arena_view *view, cte__page first,
+                        const uint8_t *bits, uint64_t first_bit, uint64_t *published,
+                        uint64_t *lost, uint64_t *unowned)
 {
     if (!atomic_load(&view->arena->ready))
         return;
     for (uint32_t i = 0; i < view->arena->unit_count; i++) {
         uint16_t owner = atomic_load(&view->owners[i]);
         bool referenced = test(bits, first_bit + i);
+        bool pinned = owner == CTE__OWNER_PINNED && cte__page_is_pinned(marks->store, first + i);
+        marks->audit.pages_pinned += pinned;
         *published += owner == CTE__OWNER_PUBLISHED;
-        *lost += owner != CTE__OWNER_FREE && !referenced;
+        *lost += owner != CTE__OWNER_FREE && !referenced && !pinned;
         *unowned += owner == CTE__OWNER_FREE && referenced;
     }
 }
@@ -335,12 +379,15 @@ cte_status cte__store_audit(struct cte__store *store, struct cte__store_audit *a
         uint64_t units_published = 0;
         find_dead(marks);
         mark_all(marks);
+        cte__pins_lock(store);
         for (uint32_t i = 0; i < store->header->page_arena_count; i++)
-            audit_arena(&store->page_arenas[i], marks->pages[i], 0, &a->pages_published,
-                        &a->pages_lost, &a->pages_unowned);
+            audit_arena(marks, &store->page_arenas[i], first_page(store, i), marks->pages[i], 0,
+                        &a->pages_published, &a->pages_lost, &a->pages_unowned);
         for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
-            audit_arena(&store->unit_arenas[i], marks->units, (uint64_t)i * CTE__META_ARENA_UNITS,
-                        &units_published, &a->units_lost, &a->units_unowned);
+            audit_arena(marks, &store->unit_arenas[i], 0, marks->units,
+                        (uint64_t)i * CTE__META_ARENA_UNITS, &units_published, &a->units_lost,
+                        &a->units_unowned);
+        cte__pins_unlock(store);
         *audit = *a;
     }
     marks_free(marks);
