@@ -250,6 +250,20 @@ static void note_read(struct cte__entry *entry)
     cte__ring_note_times(entry->modified_ns, entry->read_ns);
 }
 
+/* What was read matches the checksums of the snapshot, so it is what the blob was at that time,
+ * even if the blob changed since.  For that to be an accident, pages used again meanwhile would
+ * have to have the same checksums by chance; a look at the entry, without a lock, rules that out
+ * too.  Should the entry itself have been used again, its words differ. */
+static bool is_verified(const struct get *get, const struct cte__snapshot *snapshot)
+{
+    if (!get->store->checksum || snapshot->entry == 0 || (get->missing && get->missing->count > 0))
+        return false;
+    atomic_thread_fence(memory_order_acquire);
+    const struct cte__entry *entry = cte__entry_at(get->store, snapshot->entry);
+    return atomic_load_explicit(&entry->state, memory_order_relaxed) == CTE__ENTRY_LIVE &&
+           atomic_load_explicit(&entry->version, memory_order_relaxed) == snapshot->version;
+}
+
 /* One try; *current tells whether the answer can be trusted. */
 static cte_status try_get(struct get *get, bool keep_locked, bool *current)
 {
@@ -272,6 +286,7 @@ static cte_status try_get(struct get *get, bool keep_locked, bool *current)
                                                                       : read_pieces(get, &snapshot);
     get->size_bytes = snapshot.size_bytes;
     *current = keep_locked || snapshot.small_bytes > 0 ||
+               (status == CTE_OK && is_verified(get, &snapshot)) ||
                cte__blob_is_current(get->store, get->key, &snapshot);
     if (keep_locked)
         cte__shard_unlock(blob.shard);
