@@ -10,6 +10,7 @@
 
 #include "base/checksum.h"
 #include "blob/change.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 #include "store/pin.h"
 
@@ -216,8 +217,8 @@ static cte_status put_pages(const cte_buffer *buffer, const struct cte__blob_key
     return status;
 }
 
-cte_status cte_blob_put_buffer(cte_tag *tag, const char *name, cte_buffer *buffer, size_t size,
-                               float score, uint32_t flags)
+static cte_status put_buffer(cte_tag *tag, const char *name, cte_buffer *buffer, size_t size,
+                             float score, uint32_t flags)
 {
     struct cte__blob_key key;
     uint32_t known = CTE_BLOB_REPLACE | CTE_BLOB_EXCLUSIVE;
@@ -240,4 +241,12 @@ cte_status cte_blob_put_buffer(cte_tag *tag, const char *name, cte_buffer *buffe
         cte__pages_unpublish(buffer->store, buffer->run.page + count, buffer->run.count - count);
     free(buffer);
     return CTE_OK;
+}
+
+cte_status cte_blob_put_buffer(cte_tag *tag, const char *name, cte_buffer *buffer, size_t size,
+                               float score, uint32_t flags)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = put_buffer(tag, name, buffer, size, score, flags);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_PUT, name, 0, size, status);
 }

@@ -6,6 +6,7 @@
 #include "blob/append.h"
 #include "blob/change.h"
 #include "blob/observe.h"
+#include "blob/promote.h"
 #include "blob/rename.h"
 #include "blob/tag.h"
 
@@ -126,6 +127,7 @@ static cte_status get(cte_tag *tag, const char *name, uint64_t offset, void *buf
         status = cte__blob_read(tag->store, &key, offset, buffer, size, &there);
     if (status != CTE_OK)
         return status;
+    cte__blob_promote(tag->store, &key);
     if (!bytes_read)
         return there == size ? CTE_OK : -ENODATA;
     *bytes_read = there;

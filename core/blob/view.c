@@ -9,6 +9,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "blob/change.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 #include "store/pin.h"
 
@@ -102,8 +103,8 @@ static cte_status copy(struct cte__store *store, const struct cte__blob_key *key
     return status;
 }
 
-cte_status cte_blob_view(cte_tag *tag, const char *name, uint64_t offset, size_t size,
-                         cte_view *view)
+static cte_status view_bytes(cte_tag *tag, const char *name, uint64_t offset, size_t size,
+                             cte_view *view)
 {
     struct cte__blob_key key;
     struct pinned pinned;
@@ -119,6 +120,14 @@ cte_status cte_blob_view(cte_tag *tag, const char *name, uint64_t offset, size_t
         status = copy(tag->store, &key, offset, size, view);
     cte__snapshot_free(&pinned.snapshot);
     return status;
+}
+
+cte_status cte_blob_view(cte_tag *tag, const char *name, uint64_t offset, size_t size,
+                         cte_view *view)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = view_bytes(tag, name, offset, size, view);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_VIEW, name, offset, size, status);
 }
 
 void cte_view_release(cte_view *view)

@@ -99,6 +99,7 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
     /* Processes that start together begin their rotations and draws in different places. */
     uint64_t seed[] = {cte__monotonic_ns(), (uint64_t)getpid()};
     atomic_init(&store->placement_state, XXH3_64bits(seed, sizeof seed));
+    store->score_threshold = config->score_threshold;
     cte__slot_watch_forks();
     *out = store;
     return CTE_OK;

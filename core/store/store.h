@@ -53,6 +53,8 @@ struct cte__store {
     bool checksum;                /* as the header says: one store, one answer */
     bool record;                  /* this process leaves telemetry */
     struct cte__ring telemetry;
+    float score_threshold;        /* of this process's configuration: blobs from here on are hot */
+    _Atomic uint64_t promoted_ns; /* when this process last moved one up */
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */

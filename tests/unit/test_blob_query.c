@@ -285,6 +285,48 @@ static void test_reorganize_reports_the_truth(void **state)
     fixture_free(&f);
 }
 
+static bool lies_in(cte_tag *tag, const char *name, const char *target)
+{
+    cte_blob_block block;
+    uint32_t count;
+    assert_int_equal(cte_blob_blocks(tag, name, &block, 1, &count), CTE_OK);
+    return strcmp(block.target, target) == 0;
+}
+
+/* Hot blobs go up when there is room again; cold ones, and those that others read, stay. */
+static void test_gets_move_hot_blobs_up(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(2, 8);
+    static char bytes[300000], back[300000];
+    char *filler = calloc(2 << 20, 1);
+    cte_target_info targets[2];
+    uint32_t count;
+    cte_tag *tag = open_tag(&f, "t");
+    memset(bytes, 'h', sizeof bytes);
+    assert_int_equal(cte_client_targets(f.client, targets, 2, &count), CTE_OK);
+    put(tag, "filler", 0, filler, 2 << 20, 1.0f);
+    put(tag, "hot", 0, bytes, sizeof bytes, 1.0f);
+    put(tag, "cold", 0, bytes, sizeof bytes, 0.3f);
+    assert_true(lies_in(tag, "hot", targets[1].name));
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(cte_blob_get(tag, "hot", 0, back, sizeof back, NULL), CTE_OK);
+    assert_true(lies_in(tag, "hot", targets[1].name)); /* no room */
+    assert_int_equal(cte_blob_delete(tag, "filler"), CTE_OK);
+    for (int i = 0; i < 2000 && lies_in(tag, "hot", targets[1].name); i++) {
+        assert_int_equal(cte_blob_get(tag, "cold", 0, back, sizeof back, NULL), CTE_OK);
+        assert_int_equal(cte_blob_get(tag, "hot", 0, back, sizeof back, NULL), CTE_OK);
+        assert_memory_equal(back, bytes, sizeof bytes);
+        usleep(1000);
+    }
+    assert_true(lies_in(tag, "hot", targets[0].name));
+    assert_true(lies_in(tag, "cold", targets[1].name));
+    cte_tag_close(tag);
+    assert_int_equal(cte_tag_delete(f.client, "t"), CTE_OK);
+    free(filler);
+    fixture_free(&f);
+}
+
 static void test_flush_tells_what_stays_volatile(void **state)
 {
     (void)state;
@@ -369,6 +411,7 @@ int main(void)
         cmocka_unit_test(test_bad_queries),
         cmocka_unit_test(test_blocks_tile_the_blob),
         cmocka_unit_test(test_reorganize_reports_the_truth),
+        cmocka_unit_test(test_gets_move_hot_blobs_up),
         cmocka_unit_test(test_flush_tells_what_stays_volatile),
         cmocka_unit_test(test_init_and_finalize),
     };
