@@ -47,6 +47,10 @@ struct cte__mpi_comm {
     cte_comm table;
 };
 
+/* Who keeps a file's shared pointer: MPICH; this process, which has the file for itself; or the
+ * file's record in the store. */
+enum cte__mpi_keeper { CTE__MPI_KEPT_BY_MPICH, CTE__MPI_KEPT_HERE, CTE__MPI_KEPT_IN_STORE };
+
 /* A split collective between begin and end. */
 enum cte__mpi_split { CTE__MPI_SPLIT_NONE, CTE__MPI_SPLIT_OURS, CTE__MPI_SPLIT_REAL };
 
@@ -62,18 +66,24 @@ struct cte__mpi_file {
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;
     uint64_t pointer_bytes; /* individual pointer: bytes of the view's data before it */
+    enum cte__mpi_keeper shared_keeper;
+    uint32_t shared_number;         /* in the store */
+    _Atomic uint64_t shared_etypes; /* if kept here */
     enum cte__mpi_split split;
     MPI_Count split_bytes;
 };
+
+/* Where an access begins.  At the shared pointer, collective ones are in the order of ranks. */
+enum cte__mpi_place { CTE__MPI_EXPLICIT, CTE__MPI_INDIVIDUAL, CTE__MPI_SHARED };
 
 /* One data access. */
 struct cte__mpi_op {
     bool write;
     bool collective;
     bool nonblocking;
-    bool explicit_offset; /* else at the individual pointer */
-    MPI_Offset offset;    /* in etypes */
-    void *buffer;         /* only read when writing */
+    enum cte__mpi_place place;
+    MPI_Offset offset; /* in etypes; of EXPLICIT */
+    void *buffer;      /* only read when writing */
     MPI_Count count;
     MPI_Datatype type;
 };
@@ -147,6 +157,20 @@ int cte__mpi_nonblocking(struct cte__mpi_file *file, const struct cte__mpi_op *o
 int cte__mpi_split_begin(struct cte__mpi_file *file, const struct cte__mpi_op *op);
 /* True if the split collective was ours: then it is over and *status is set. */
 bool cte__mpi_split_end(struct cte__mpi_file *file, MPI_Status *status);
+
+/* --- shared.c: the shared pointer, in etypes of the current view --- */
+/* False if MPICH keeps it, or does the accesses of the current view. */
+bool cte__mpi_shared_is_ours(const struct cte__mpi_file *file);
+/* Moves it on, returns where it was. */
+uint64_t cte__mpi_shared_advance(struct cte__mpi_file *file, uint64_t etypes);
+/* By one process, when no other uses it. */
+void cte__mpi_shared_set(struct cte__mpi_file *file, uint64_t etypes);
+/* Collective: where this process's access is among those of all, in the order of ranks. */
+cte_status cte__mpi_shared_in_order(struct cte__mpi_file *file, uint64_t etypes,
+                                    uint64_t *position);
+/* Decides who keeps it, together with whether the file is tracked, all processes alike:
+ * CTE_OK or -ENOTSUP. */
+cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, bool tracked);
 
 /* --- hatch.c: what only MPICH can do runs on the real file, between these two --- */
 int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective);

@@ -7,11 +7,11 @@
 #define BUFFER_READ  void *
 #define BUFFER_WRITE const void *
 
-#define OP(direction, is_collective, is_nonblocking, is_explicit, at)                              \
+#define OP(direction, is_collective, is_nonblocking, its_place, at)                                \
     (&(struct cte__mpi_op){.write = IS_##direction,                                                \
                            .collective = (is_collective),                                          \
                            .nonblocking = (is_nonblocking),                                        \
-                           .explicit_offset = (is_explicit),                                       \
+                           .place = CTE__MPI_##its_place,                                          \
                            .offset = (at),                                                         \
                            .buffer = (void *)buffer,                                               \
                            .count = count,                                                         \
@@ -24,7 +24,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, offset, buffer, count, type, status);                            \
-        return cte__mpi_blocking(file, OP(direction, collective, false, true, offset), status);    \
+        return cte__mpi_blocking(file, OP(direction, collective, false, EXPLICIT, offset),         \
+                                 status);                                                          \
     }
 
 #define BLOCKING(name, direction, collective, count_t)                                             \
@@ -34,7 +35,7 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type, status);                                    \
-        return cte__mpi_blocking(file, OP(direction, collective, false, false, 0), status);        \
+        return cte__mpi_blocking(file, OP(direction, collective, false, INDIVIDUAL, 0), status);   \
     }
 
 #define NONBLOCKING_AT(name, direction, collective, count_t)                                       \
@@ -44,7 +45,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, offset, buffer, count, type, request);                           \
-        return cte__mpi_nonblocking(file, OP(direction, collective, true, true, offset), request); \
+        return cte__mpi_nonblocking(file, OP(direction, collective, true, EXPLICIT, offset),       \
+                                    request);                                                      \
     }
 
 #define NONBLOCKING(name, direction, collective, count_t)                                          \
@@ -54,7 +56,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type, request);                                   \
-        return cte__mpi_nonblocking(file, OP(direction, collective, true, false, 0), request);     \
+        return cte__mpi_nonblocking(file, OP(direction, collective, true, INDIVIDUAL, 0),          \
+                                    request);                                                      \
     }
 
 #define SPLIT_BEGIN_AT(name, direction, count_t)                                                   \
@@ -64,7 +67,7 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, offset, buffer, count, type);                                    \
-        return cte__mpi_split_begin(file, OP(direction, true, false, true, offset));               \
+        return cte__mpi_split_begin(file, OP(direction, true, false, EXPLICIT, offset));           \
     }
 
 #define SPLIT_BEGIN(name, direction, count_t)                                                      \
@@ -73,7 +76,7 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type);                                            \
-        return cte__mpi_split_begin(file, OP(direction, true, false, false, 0));                   \
+        return cte__mpi_split_begin(file, OP(direction, true, false, INDIVIDUAL, 0));              \
     }
 
 #define SPLIT_END(name, direction)                                                                 \
@@ -92,6 +95,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type, status);                                    \
+        if (cte__mpi_shared_is_ours(file))                                                         \
+            return cte__mpi_blocking(file, OP(direction, collective, false, SHARED, 0), status);   \
         int code = cte__mpi_hatch_enter(file, collective);                                         \
         if (code != MPI_SUCCESS)                                                                   \
             return code;                                                                           \
@@ -108,6 +113,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type, request);                                   \
+        if (cte__mpi_shared_is_ours(file))                                                         \
+            return cte__mpi_nonblocking(file, OP(direction, false, true, SHARED, 0), request);     \
         int code = MPI_File_##blocking(fh, buffer, count, type, &status);                          \
         return code == MPI_SUCCESS ? request_of(&status, request) : code;                          \
     }
@@ -118,6 +125,8 @@
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
         if (!file)                                                                                 \
             return REAL(name)(fh, buffer, count, type);                                            \
+        if (cte__mpi_shared_is_ours(file))                                                         \
+            return cte__mpi_split_begin(file, OP(direction, true, false, SHARED, 0));              \
         int code = enter_ordered_split(file);                                                      \
         if (code != MPI_SUCCESS)                                                                   \
             return code;                                                                           \

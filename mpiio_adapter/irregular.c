@@ -134,18 +134,6 @@ int MPI_File_get_position(MPI_File fh, MPI_Offset *offset)
     return MPI_SUCCESS;
 }
 
-/* The end that MPICH seeks from is that of the real file. */
-int MPI_File_seek_shared(MPI_File fh, MPI_Offset offset, int whence)
-{
-    struct cte__mpi_file *file = cte__mpi_find(fh);
-    if (!file)
-        return REAL(seek_shared)(fh, offset, whence);
-    int code = cte__mpi_hatch_enter(file, true);
-    if (code != MPI_SUCCESS)
-        return code;
-    return cte__mpi_hatch_leave(file, true, REAL(seek_shared)(fh, offset, whence));
-}
-
 CTE__MPI_PROFILING_NAME(get_size)
 CTE__MPI_PROFILING_NAME(set_size)
 CTE__MPI_PROFILING_NAME(preallocate)
@@ -153,4 +141,3 @@ CTE__MPI_PROFILING_NAME(sync)
 CTE__MPI_PROFILING_NAME(set_atomicity)
 CTE__MPI_PROFILING_NAME(seek)
 CTE__MPI_PROFILING_NAME(get_position)
-CTE__MPI_PROFILING_NAME(seek_shared)

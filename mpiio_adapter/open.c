@@ -115,16 +115,14 @@ static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hint
         return worst;
     }
     bool tracked = cte_file_is_tracked(file->file) || track_passthrough();
-    if (cte__mpi_agree(comm, tracked ? CTE_OK : -ENOTSUP) == CTE_OK)
+    if (cte__mpi_shared_attach(file, tracked) == CTE_OK)
         return CTE_OK;
     cte_file_close(file->file);
     return -ENOTSUP;
 }
 
-/*
- * Appending starts at the end that includes data not drained yet; MPICH, which keeps the shared
- * pointer, knows that end only after a drain.
- */
+/* Appending starts at the end that includes data not drained yet; if MPICH keeps the shared
+ * pointer, it knows that end only after a drain. */
 static int start_at_end(struct cte__mpi_file *file)
 {
     uint64_t size = 0;
@@ -133,6 +131,12 @@ static int start_at_end(struct cte__mpi_file *file)
     if (status != CTE_OK)
         return cte__mpi_raise(file, status);
     file->pointer_bytes = size;
+    if (cte__mpi_shared_is_ours(file)) {
+        if (file->comm.table.rank == 0)
+            cte__mpi_shared_set(file, size);
+        status = cte__mpi_barrier(file);
+        return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
+    }
     int code = REAL(get_size)(file->handle, &real_size);
     if (code != MPI_SUCCESS)
         return code;

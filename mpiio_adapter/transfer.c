@@ -39,7 +39,7 @@ static int judge(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_O
  */
 static int check(struct cte__mpi_file *file, const struct cte__mpi_op *op, uint64_t *bytes)
 {
-    MPI_Offset offset = op->explicit_offset ? op->offset : 0;
+    MPI_Offset offset = op->place == CTE__MPI_EXPLICIT ? op->offset : 0;
     *bytes = 0;
     if (op->count < 0 || offset < 0 || op->type == MPI_DATATYPE_NULL)
         return judge(file, op, offset);
@@ -120,6 +120,8 @@ static int access_data(struct cte__mpi_file *file, const struct cte__mpi_op *op,
         return through_hatch(file, op, op->collective && !op->nonblocking, offset, outcome);
     if (bytes == 0)
         return MPI_SUCCESS;
+    if ((uint64_t)offset > INT64_MAX / file->view.etype_bytes)
+        return cte__mpi_raise(file, -EFBIG);
     struct cte__mpi_typemap *memory;
     if (cte__mpi_typemap_get(op->type, &memory) != 0)
         return alone_through_hatch(file, op, offset, outcome);
@@ -156,12 +158,22 @@ static int transfer(struct cte__mpi_file *file, const struct cte__mpi_op *op, MP
     struct outcome outcome = {0};
     bool together = op->collective && !op->nonblocking;
     int code = file->view.foreign ? MPI_SUCCESS : check(file, op, &bytes);
-    if (together)
+    uint64_t shared = 0;
+    cte_status status = CTE_OK;
+    if (together && op->place == CTE__MPI_SHARED)
+        status = cte__mpi_shared_in_order(file, bytes / file->view.etype_bytes, &shared);
+    else if (together)
         cte__mpi_barrier(file);
-    if (code == MPI_SUCCESS && op->explicit_offset)
-        code = access_data(file, op, op->offset, bytes, &outcome);
-    else if (code == MPI_SUCCESS)
+    else if (code == MPI_SUCCESS && op->place == CTE__MPI_SHARED)
+        shared = cte__mpi_shared_advance(file, bytes / file->view.etype_bytes);
+    if (code == MPI_SUCCESS && status != CTE_OK)
+        code = cte__mpi_raise(file, status);
+    if (code == MPI_SUCCESS && op->place == CTE__MPI_INDIVIDUAL)
         code = access_at_pointer(file, op, bytes, &outcome);
+    else if (code == MPI_SUCCESS)
+        code =
+            access_data(file, op, op->place == CTE__MPI_EXPLICIT ? op->offset : (MPI_Offset)shared,
+                        bytes, &outcome);
     if (together && op->write)
         cte__mpi_barrier(file);
     *counted = (MPI_Count)outcome.counted;

@@ -133,6 +133,10 @@ int MPI_File_set_view(MPI_File fh, MPI_Offset displacement, MPI_Datatype etype,
     cte_status status = CTE_OK;
     if (code == MPI_SUCCESS)
         status = view_make(displacement, etype, filetype, &view);
+    /* MPICH waits for all processes: their accesses by the view before are over. */
+    if (code == MPI_SUCCESS && file->shared_keeper != CTE__MPI_KEPT_BY_MPICH &&
+        file->comm.table.rank == 0)
+        cte__mpi_shared_set(file, 0);
     /* Collective accesses are either ours or MPICH's, for all processes. */
     bool foreign = cte__mpi_agree(&file->comm, status) != CTE_OK || !is_native(representation);
     if (code != MPI_SUCCESS)

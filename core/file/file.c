@@ -9,6 +9,7 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "file/kept.h"
+#include "file/pointer.h"
 #include "file/tracked.h"
 
 /* ---- open ----------------------------------------------------------------------------------- */
@@ -85,6 +86,7 @@ static cte_status discard(cte_file *file)
 {
     cte_status status = CTE_OK;
     if (file->client) {
+        cte__pointer_release(file);
         cte__tracked_close(file->client, file->tag);
         status = cte__client_release(file->client);
     }

@@ -22,6 +22,7 @@ struct cte_file {
     const struct cte__coherence_ops *coherence; /* of a tracked file */
     cte__unit tag;
     uint64_t chunk_bytes;
+    uint32_t pointer_claimed; /* its number + 1; 0: none */
     char *path;
 
     struct {

@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "file/outside.h"
+#include "file/pointer.h"
 
 enum { STRIPE_BYTES = 16 << 20 };
 
@@ -320,6 +321,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     }
     if (!kept)
         status = remove_chunks(store, tag);
+    cte__pointers_reset(file);
     cte__real_seen(file, st);
     file->device = (uint64_t)st->st_dev;
     file->inode = (uint64_t)st->st_ino;

@@ -150,6 +150,22 @@ cte_status cte_file_lock(cte_file *file, bool write, uint64_t offset, uint64_t l
 /** Gives a range back. */
 void cte_file_unlock(cte_file *file, const cte_file_range *range);
 
+/**
+ * Claims a file pointer for those who opened the file together: one of them claims it and tells the
+ * others its number, then all may use it until any of them closes the file.  It starts at 0, counts
+ * in units of the users' choice, and is gone with the handle that claimed it.  A handle claims one
+ * at most.
+ * @return -EBUSY: so many are in use for this file that there is no more; -EEXIST: this handle has
+ *         one; -ENOTSUP: the file passes through to the real file
+ */
+cte_status cte_file_pointer_claim(cte_file *file, uint32_t *number);
+
+/** Moves a pointer on by `distance`, which may be 0: atomically.  Returns where it was before. */
+uint64_t cte_file_pointer_advance(cte_file *file, uint32_t number, uint64_t distance);
+
+/** Sets a pointer. */
+void cte_file_pointer_set(cte_file *file, uint32_t number, uint64_t position);
+
 /** Totals of one handle since it was opened. */
 typedef struct cte_file_stats {
     uint64_t bytes_written;         /**< by this handle */

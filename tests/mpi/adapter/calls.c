@@ -98,6 +98,30 @@ static void mixed_requests(void)
         }                                                                                          \
     } while (0)
 
+/* Each open has a pointer of its own, which MPICH's have not: it keeps those that are more than the
+ * library has. No file is made for the library's.  Run with the adapter only. */
+static void many_pointers(void)
+{
+    enum { OPENS = 12 };
+    MPI_File files[OPENS];
+    MPI_Offset position;
+    for (int i = 0; i < OPENS; i++)
+        files[i] = open_file("many", CREATE | MPI_MODE_UNIQUE_OPEN);
+    for (int i = 0; i < OPENS; i++)
+        MPI_File_seek_shared(files[i], 100 * i, MPI_SEEK_SET);
+    for (int i = 0; i < OPENS; i++) {
+        MPI_File_get_position_shared(files[i], &position);
+        MUST(position == 100 * i || i >= 8);
+    }
+    for (int i = 0; i < OPENS; i++)
+        MPI_File_close(&files[i]);
+    MPI_File f = open_file("many", CREATE);
+    MPI_File_write_ordered(f, data, 1, MPI_BYTE, MPI_STATUS_IGNORE);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MUST(system("ls -A | grep -q shfp") != 0);
+    MPI_File_close(&f);
+}
+
 /* What MPICH's own requests do not survive; run with the adapter only. */
 static void odd_requests(void)
 {
@@ -178,6 +202,78 @@ static void shared(void)
     MPI_File_seek_shared(f, 0, MPI_SEEK_SET);
     MPI_File_read_ordered(f, back, 16, MPI_BYTE, &status);
     say_bytes("read_ordered", back, 16);
+    MPI_File_close(&f);
+}
+
+/* Each record is somebody's, once, whoever comes first; a view begins at 0. */
+static void shared_pointers(void)
+{
+    enum { RECORDS = 50, INTS = 8 };
+    MPI_Status status;
+    MPI_Request r;
+    MPI_Offset position, size;
+    int record[INTS], all[INTS], seen[64] = {0};
+    MPI_File f = open_file("pointers", CREATE);
+    MPI_File_set_view(f, 12, MPI_INT, MPI_INT, "native", MPI_INFO_NULL);
+    for (int i = 0; i < RECORDS; i++) {
+        for (int k = 0; k < INTS; k++)
+            record[k] = rank + 1;
+        if (i % 2)
+            MPI_File_write_shared(f, record, INTS, MPI_INT, &status);
+        else
+            MPI_File_iwrite_shared(f, record, INTS, MPI_INT, &r);
+        if (i % 2 == 0)
+            MPI_Wait(&r, &status);
+    }
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_File_get_position_shared(f, &position);
+    say("written up to %lld\n", (long long)position);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_File_close(&f);
+    f = open_file("pointers", MPI_MODE_RDONLY);
+    MPI_File_set_view(f, 12, MPI_INT, MPI_INT, "native", MPI_INFO_NULL);
+    for (int i = 0; i < RECORDS; i++) {
+        if (i % 2)
+            MPI_File_read_shared(f, record, INTS, MPI_INT, &status);
+        else
+            MPI_File_iread_shared(f, record, INTS, MPI_INT, &r);
+        if (i % 2 == 0)
+            MPI_Wait(&r, &status);
+        for (int k = 1; k < INTS; k++)
+            if (record[k] != record[0])
+                say("a record of several\n");
+        seen[record[0] & 63]++;
+    }
+    MPI_Allreduce(MPI_IN_PLACE, seen, 64, MPI_INT, MPI_SUM, MPI_COMM_WORLD);
+    for (int i = 0; i <= ranks; i++)
+        say("%d records of %d\n", seen[i], i);
+    say_code("seek", MPI_File_seek_shared(f, -3, MPI_SEEK_CUR));
+    MPI_File_get_position_shared(f, &position);
+    say("position %lld\n", (long long)position);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_File_set_view(f, 4, MPI_INT, MPI_INT, "native", MPI_INFO_NULL);
+    MPI_File_get_position_shared(f, &position);
+    say("new view %lld\n", (long long)position);
+    MPI_Barrier(MPI_COMM_WORLD);
+    /* Of different length, some of none. */
+    say_status("ordered", MPI_File_read_ordered(f, all, rank % 3, MPI_INT, &status), &status,
+               MPI_INT);
+    MPI_File_get_position_shared(f, &position);
+    say("position %lld\n", (long long)position);
+    MPI_File_close(&f);
+    f = open_file("pointers", MPI_MODE_RDWR | MPI_MODE_APPEND);
+    MPI_File_get_position_shared(f, &position);
+    say("appending at %lld\n", (long long)position);
+    MPI_Barrier(MPI_COMM_WORLD);
+    say_status("ordered", MPI_File_write_ordered(f, &rank, 1, MPI_INT, &status), &status, MPI_INT);
+    MPI_Barrier(MPI_COMM_WORLD);
+    MPI_File_get_size(f, &size);
+    say("size %lld\n", (long long)size);
+    /* Whose records are where is not told. */
+    for (int i = 0; i < RECORDS && rank == 0; i++)
+        for (int k = 0; k < ranks; k++)
+            MPI_File_write_at(f, 12 + (i * ranks + k) * (int)sizeof record, seen, INTS, MPI_INT,
+                              &status);
     MPI_File_close(&f);
 }
 
@@ -323,8 +419,10 @@ static void sizes(void)
 const struct program call_programs[] = {{"requests", requests},
                                         {"mixed_requests", mixed_requests},
                                         {"odd_requests", odd_requests},
+                                        {"many_pointers", many_pointers},
                                         {"split", split},
                                         {"shared", shared},
+                                        {"shared_pointers", shared_pointers},
                                         {"atomic_mode", atomic_mode},
                                         {"atomic_overlaps", atomic_overlaps},
                                         {"reader_in_atomic_mode", reader_in_atomic_mode},
