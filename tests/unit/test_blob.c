@@ -7,7 +7,7 @@
 #include <pthread.h>
 #include <sys/wait.h>
 
-#include "blob/blob.h"
+#include "blob/change.h"
 #include "file/tracked.h"
 
 enum { SPACE = 64 << 10, OPERATIONS = 4000, PAGE = 4096 };
@@ -339,6 +339,34 @@ static void test_damage_is_noticed(void **state)
     fixture_free(&f);
 }
 
+/* The same for a small blob, which lies in the segment, and stays there or gets pages. */
+static void test_damage_of_small_blobs(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(4, 0, "");
+    static char bytes[SPACE], old[100], patch[8192];
+    struct cte__blob_key key = blob_key(&f);
+    struct cte__piece get = {0, sizeof old, bytes};
+    struct cte__piece parts[] = {{10, 50, patch}, {200, 10, patch}, {50, sizeof patch, patch}};
+    struct cte__locked_blob blob;
+    memset(old, 0xa7, sizeof old);
+    put(&f, key, 0, old, sizeof old, false);
+    assert_int_equal(cte__blob_lock(f.store, &key, &blob), CTE_OK);
+    uint64_t location = atomic_load(&cte__entry_at(f.store, blob.entry)->location);
+    assert_int_equal(cte__location_kind(location), CTE__AT_SMALL);
+    struct cte__small *small = cte__unit_at(f.store, cte__location_unit(location));
+    small->bytes[7] ^= 4;
+    cte__shard_unlock(blob.shard);
+    for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
+        assert_int_equal(cte__blob_put(f.store, &key, &parts[i], 1, 1.0f, false), CTE_ERR_CHECKSUM);
+        assert_int_equal(cte__blob_get(f.store, &key, &get, 1, NULL, NULL), CTE_ERR_CHECKSUM);
+    }
+    put(&f, key, 0, old, sizeof old, true);
+    assert_int_equal(cte__blob_get(f.store, &key, &get, 1, NULL, NULL), CTE_OK);
+    assert_memory_equal(bytes, old, sizeof old);
+    fixture_free(&f);
+}
+
 static void test_damage_passes_without_checksums(void **state)
 {
     (void)state;
@@ -545,6 +573,7 @@ int main(void)
         cmocka_unit_test(test_chunk_model_without_checksums),
         cmocka_unit_test(test_undisturbed_chunk_gets_clean),
         cmocka_unit_test(test_damage_is_noticed),
+        cmocka_unit_test(test_damage_of_small_blobs),
         cmocka_unit_test(test_damage_passes_without_checksums),
         cmocka_unit_test(test_contention),
         cmocka_unit_test(test_contention_without_checksums),
