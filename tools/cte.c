@@ -41,6 +41,11 @@ static const struct command {
     {"telemetry", command_telemetry, "jFn", 0, 0, "telemetry [--since TIME] [--follow] [--json]",
      "list what programs did with tags and blobs, as far as\n"
      "                  they record it (telemetry.enabled)"},
+    {"targets", command_targets, "js", 0, 4,
+     "targets [--json] | targets register [--score S] KIND CAPACITY [PATH] |\n"
+     "      targets unregister NAME",
+     "list the storage targets of the store, add one, or remove\n"
+     "                  one after moving what it holds to the others"},
     {"config", command_config, "", 1, 2, "config check FILE | config show [FILE]",
      "check a configuration, or print the effective one"},
     {"destroy", command_destroy, "f", 0, 0, "destroy [--force]",
@@ -178,6 +183,7 @@ static int run_command(const struct command *command, struct invocation *in, int
             return usage_error(command, "a score is a number from 0 to 1");
         if (letter == 'n' && !parse_time(optarg, &in->since))
             return usage_error(command, "a time is a whole number, as `cte telemetry` prints it");
+        in->score_given |= letter == 's';
     }
     in->arguments = argv + optind;
     in->argument_count = argc - optind;

@@ -17,6 +17,7 @@ struct invocation {
     bool json, all, force, create, follow;
     float score;
     uint64_t since;
+    bool score_given;
     char **arguments;
     int argument_count;
 };
@@ -33,6 +34,7 @@ int command_check(const struct invocation *in);
 int command_bench(const struct invocation *in); /* all arguments, its name first */
 int command_telemetry(const struct invocation *in);
 int command_config(const struct invocation *in);
+int command_targets(const struct invocation *in);
 int command_destroy(const struct invocation *in);
 
 /* Says "cte: …" on stderr; returns EXIT_FAILED. */

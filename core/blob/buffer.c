@@ -29,12 +29,12 @@ static uint64_t store_id(const struct cte__store *store)
 }
 
 /* The targets that cannot be mapped. */
-static uint32_t unmappable(const struct cte__store *store, bool *all)
+static uint32_t unmappable(struct cte__store *store, bool *all)
 {
     uint32_t skip = 0;
     *all = true;
     for (uint32_t t = 0; t < store->header->target_count; t++)
-        if (!store->targets[t].ops || !store->targets[t].ops->view)
+        if (!cte__target_has_views(store, t))
             skip |= 1u << t;
         else
             *all = false;

@@ -21,13 +21,12 @@ struct pinned {
 };
 
 /* True if the span is all there is of pages [first, end), in memory. */
-static bool in_a_row(const struct cte__store *store, const struct cte__snapshot *snapshot,
-                     uint64_t first, uint64_t end)
+static bool in_a_row(struct cte__store *store, const struct cte__snapshot *snapshot, uint64_t first,
+                     uint64_t end)
 {
     const struct cte__span *span = &snapshot->list.spans[0];
     return snapshot->list.count == 1 && span->state != CTE__PAGE_PARTIAL && span->index == first &&
-           span->count == end - first &&
-           store->targets[cte__page_target(span->page)].ops->view != NULL;
+           span->count == end - first && cte__target_has_views(store, cte__page_target(span->page));
 }
 
 /* Finds the bytes and pins them if possible.  *size becomes how many there are. */

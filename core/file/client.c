@@ -125,39 +125,6 @@ cte_status cte_client_flush(cte_client *client, cte_persistence level, uint64_t 
     return status == CTE_OK && !volatile_bytes && remaining > 0 ? -ENOTSUP : status;
 }
 
-static int compare_scores(const void *a, const void *b)
-{
-    float x = ((const cte_target_info *)a)->score, y = ((const cte_target_info *)b)->score;
-    return (x < y) - (x > y);
-}
-
-cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32_t capacity,
-                              uint32_t *count)
-{
-    cte_target_info all[CTE__TARGETS_MAX];
-    const struct cte__store *store = client->store;
-    *count = store->header->target_count;
-    for (uint32_t i = 0; i < *count; i++) {
-        const struct cte__target_record *record = &store->header->targets[i];
-        struct cte__target_totals totals = cte__target_totals(record);
-        all[i] = (cte_target_info){
-            .score = record->score,
-            .capacity_bytes = record->capacity_bytes,
-            .free_bytes = cte__target_free_bytes(store, i),
-            .bytes_read = totals.bytes_read,
-            .bytes_written = totals.bytes_written,
-            .reads = totals.reads,
-            .writes = totals.writes,
-        };
-        strncpy(all[i].name, record->path, sizeof all[i].name - 1);
-        strncpy(all[i].kind, record->kind, sizeof all[i].kind - 1);
-    }
-    qsort(all, *count, sizeof all[0], compare_scores);
-    if (infos)
-        memcpy(infos, all, (capacity < *count ? capacity : *count) * sizeof all[0]);
-    return CTE_OK;
-}
-
 void cte__client_summarise(cte_client *client, const char *path, const cte_file_stats *stats)
 {
     struct cte__summary summary = {.path = path, .tracked = client != NULL, .stats = *stats};

@@ -16,16 +16,16 @@ uint64_t cte__arena_table_bytes(uint32_t unit_count, bool sums)
     return cte__align_up(bytes, CTE__PAGE_BYTES);
 }
 
-void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, bool sums,
+void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, uint32_t room_count, bool sums,
                      uint64_t tables_offset)
 {
-    assert(unit_count % WORD_BITS == 0);
+    assert(unit_count % WORD_BITS == 0 && unit_count <= room_count);
     cte__mutex_init(&arena->lock);
     arena->unit_count = unit_count;
     atomic_store(&arena->free_count, unit_count);
+    arena->bitmap_offset = tables_offset + (uint64_t)room_count * sizeof(uint16_t);
+    arena->sums_offset = sums ? arena->bitmap_offset + room_count / 8 : 0;
     arena->owners_offset = tables_offset;
-    arena->bitmap_offset = tables_offset + (uint64_t)unit_count * sizeof(uint16_t);
-    arena->sums_offset = sums ? arena->bitmap_offset + unit_count / 8 : 0;
 }
 
 /* The first position at or after `from` whose bit equals `value`; `end` if there is none. */
@@ -72,8 +72,13 @@ static void rebuild(const struct cte__arena_view *view)
 {
     struct cte__arena *arena = view->arena;
     uint32_t free_count = 0;
-    memset(view->bitmap, 0, arena->unit_count / 8);
+    arena->hint = 0;
     arena->high_water = 0;
+    if (!atomic_load(&arena->ready)) { /* its tables have no memory: nothing was ever claimed */
+        atomic_store(&arena->free_count, arena->unit_count);
+        return;
+    }
+    memset(view->bitmap, 0, arena->unit_count / 8);
     for (uint32_t i = 0; i < arena->unit_count; i++) {
         if (atomic_load_explicit(&view->owners[i], memory_order_relaxed) == CTE__OWNER_FREE) {
             free_count++;
@@ -83,7 +88,6 @@ static void rebuild(const struct cte__arena_view *view)
         arena->high_water = i + 1;
     }
     atomic_store(&arena->free_count, free_count);
-    arena->hint = 0;
 }
 
 static void lock_arena(const struct cte__arena_view *view)
@@ -96,6 +100,37 @@ void cte__arena_recover(const struct cte__arena_view *view)
 {
     lock_arena(view);
     cte__mutex_unlock(&view->arena->lock);
+}
+
+bool cte__arena_close(const struct cte__arena_view *view)
+{
+    lock_arena(view);
+    if (atomic_load(&view->arena->free_count) == view->arena->unit_count)
+        view->arena->closed = 1;
+    bool closed = view->arena->closed;
+    cte__mutex_unlock(&view->arena->lock);
+    return closed;
+}
+
+void cte__arena_open(const struct cte__arena_view *view)
+{
+    lock_arena(view);
+    view->arena->closed = 0;
+    cte__mutex_unlock(&view->arena->lock);
+}
+
+void cte__arena_resize(const struct cte__arena_view *view, uint32_t unit_count)
+{
+    struct cte__arena *arena = view->arena;
+    assert(unit_count % WORD_BITS == 0);
+    lock_arena(view);
+    assert(arena->closed);
+    if (arena->unit_count != unit_count)
+        atomic_store(&arena->ready, 0); /* perhaps not all of the tables has memory */
+    arena->unit_count = unit_count;
+    arena->hint = arena->high_water = 0;
+    atomic_store(&arena->free_count, unit_count);
+    cte__mutex_unlock(&arena->lock);
 }
 
 struct run {
@@ -129,6 +164,10 @@ uint32_t cte__arena_claim(const struct cte__arena_view *view, uint16_t owner, ui
     assert(want > 0 && owner != CTE__OWNER_FREE);
     lock_arena(view);
     struct run best = {0, 0};
+    if (arena->closed) {
+        cte__mutex_unlock(&arena->lock);
+        return 0;
+    }
     uint32_t hint = arena->hint < arena->unit_count ? arena->hint : 0;
     if (!search(view, hint, arena->unit_count, want, align, &best))
         search(view, 0, arena->unit_count, want, align, &best);

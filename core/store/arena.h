@@ -27,9 +27,19 @@ struct cte__arena_view {
  * units. */
 uint64_t cte__arena_table_bytes(uint32_t unit_count, bool sums);
 
-/* Sets up an empty arena; its tables must read as zeros. */
-void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, bool sums,
+/* Sets up an empty arena; its tables must read as zeros.  They lie as those of an arena of
+ * `room_count` units do, so that another arena in its place has them where they are. */
+void cte__arena_init(struct cte__arena *arena, uint32_t unit_count, uint32_t room_count, bool sums,
                      uint64_t tables_offset);
+
+/* Takes an arena out of use if all of it is free; true if it was or is closed now. */
+bool cte__arena_close(const struct cte__arena_view *view);
+
+/* Takes it into use again. */
+void cte__arena_open(const struct cte__arena_view *view);
+
+/* Makes a closed arena an empty one of another size.  It stays closed. */
+void cte__arena_resize(const struct cte__arena_view *view, uint32_t unit_count);
 
 /* Claims up to `want` consecutive units for `owner`, starting at a multiple of `align` (a power of
  * two): the first free run that is long enough, else the longest one.

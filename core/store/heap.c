@@ -19,13 +19,21 @@ bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes
     return result == 0;
 }
 
+static bool back_tables(struct cte__store *store, const struct cte__arena *arena)
+{
+    uint64_t count = arena->unit_count;
+    return cte__segment_back(store, arena->owners_offset, count * sizeof(uint16_t)) &&
+           cte__segment_back(store, arena->bitmap_offset, count / 8) &&
+           (arena->sums_offset == 0 ||
+            cte__segment_back(store, arena->sums_offset, count * sizeof(uint32_t)));
+}
+
 static bool arena_ready(struct cte__store *store, const struct cte__arena_view *view)
 {
     struct cte__arena *arena = view->arena;
     if (atomic_load_explicit(&arena->ready, memory_order_acquire))
         return true;
-    if (!cte__segment_back(store, arena->owners_offset,
-                           cte__arena_table_bytes(arena->unit_count, arena->sums_offset != 0)))
+    if (!back_tables(store, arena))
         return false;
     atomic_store_explicit(&arena->ready, 1, memory_order_release);
     return true;
@@ -141,14 +149,23 @@ static uint32_t arena_pages(const struct cte__target_record *record)
     return (uint32_t)cte__bytes_to_pages(record->arena_bytes);
 }
 
-/* The arena of a page, and the page's number in it. */
+/* The arena of a number of a target.  Numbers that make no sense, as a target was exchanged while
+ * they were read, give an arena all the same; the caller finds that out later. */
+static const struct cte__arena_view *arena_of(const struct cte__store *store, uint64_t index)
+{
+    return cte__page_arena(store, index < store->header->page_arena_room ? (uint32_t)index : 0);
+}
+
+/* The arena of a page, and the page's number in it.  A reader may come with a page of a target that
+ * left meanwhile, and whose place another one has taken: it gets some memory of the tables then,
+ * and throws away what it reads, as its blob has moved. */
 static const struct cte__arena_view *page_arena(const struct cte__store *store, cte__page page,
                                                 uint32_t *start)
 {
     const struct cte__target_record *record = &store->header->targets[cte__page_target(page)];
-    uint64_t number = cte__page_number(page);
-    *start = (uint32_t)(number % arena_pages(record));
-    return &store->page_arenas[record->arena_first + number / arena_pages(record)];
+    uint64_t number = cte__page_number(page), pages = arena_pages(record);
+    *start = (uint32_t)(number % pages);
+    return arena_of(store, record->arena_first + number / pages);
 }
 
 void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count)
@@ -181,10 +198,11 @@ uint32_t *cte__pages_checksums(const struct cte__store *store, cte__page page)
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target)
 {
     const struct cte__target_record *record = &store->header->targets[target];
+    const struct cte__arena *arenas = (void *)(store->base + store->header->page_arenas_offset);
     uint64_t pages = 0;
     for (uint32_t i = 0; i < record->arena_count; i++)
-        pages += atomic_load_explicit(
-            &store->page_arenas[record->arena_first + i].arena->free_count, memory_order_relaxed);
+        pages +=
+            atomic_load_explicit(&arenas[record->arena_first + i].free_count, memory_order_relaxed);
     return cte__pages_to_bytes(pages);
 }
 
@@ -227,27 +245,63 @@ static void note_mine(struct cte__target_handle *handle, uint32_t index)
     atomic_store_explicit(&handle->arena_hint, index + 1, memory_order_relaxed);
 }
 
+/* How a target is cut, copied: another one may take its place at any time. */
+struct cut {
+    uint32_t target, generation;
+    uint32_t arena_first, arena_count, arena_pages;
+};
+
+/* False if nothing new may go to the target. */
+static bool target_cut(struct cte__store *store, uint32_t target, struct cut *cut)
+{
+    const struct cte__target_record *record = &store->header->targets[target];
+    const struct cte__open_target *open;
+    /* Before the state: a target that leaves changes its state first. */
+    uint32_t generation = atomic_load_explicit(&record->generation, memory_order_acquire);
+    if (cte__target_state(store, target) != CTE__TARGET_ACTIVE ||
+        cte__target_open(store, target, &open) != CTE_OK)
+        return false;
+    *cut = (struct cut){target, generation, record->arena_first, record->arena_count,
+                        arena_pages(record)};
+    return true;
+}
+
+/* Claims up to `want` pages in a row.  Pages that are claimed keep the target where it is; if it
+ * left just before that, they are another one's. */
+static uint32_t claim_piece(struct cte__store *store, uint16_t self, const struct cut *cut,
+                            uint32_t index, uint32_t want, bool whole, struct cte__page_run *run)
+{
+    const struct cte__target_record *record = &store->header->targets[cut->target];
+    const struct cte__arena_view *view = arena_of(store, (uint64_t)cut->arena_first + index);
+    uint32_t free_count = atomic_load_explicit(&view->arena->free_count, memory_order_relaxed);
+    uint32_t start;
+    if (free_count < (whole ? want : 1) || !arena_ready(store, view))
+        return 0;
+    uint32_t count = cte__arena_claim(view, self, want, 1, whole, &start);
+    if (count == 0)
+        return 0;
+    if (atomic_load_explicit(&record->generation, memory_order_acquire) != cut->generation) {
+        cte__arena_free(view, self, start, count);
+        return 0;
+    }
+    *run = (struct cte__page_run){
+        cte__page_make(cut->target, (uint64_t)index * cut->arena_pages + start), count};
+    return count;
+}
+
 /* Claims up to `want` pages from one arena: in one piece, or in as few as there are. */
-static uint32_t claim_from_arena(struct cte__store *store, uint16_t self, uint32_t target,
+static uint32_t claim_from_arena(struct cte__store *store, uint16_t self, const struct cut *cut,
                                  uint32_t index, uint32_t want, bool whole, struct claim *claim)
 {
-    const struct cte__target_record *record = store->targets[target].record;
-    const struct cte__arena_view *view = &store->page_arenas[record->arena_first + index];
-    uint32_t got = 0;
-    while (got < want && claim->used < claim->capacity) {
-        uint32_t piece = (uint32_t)cte__min(want - got, arena_pages(record)), start;
-        uint32_t free_count = atomic_load_explicit(&view->arena->free_count, memory_order_relaxed);
-        if (free_count < (whole ? piece : 1) || !arena_ready(store, view))
-            break;
-        uint32_t count = cte__arena_claim(view, self, piece, 1, whole, &start);
-        if (count == 0)
-            break;
-        claim->runs[claim->used++] = (struct cte__page_run){
-            cte__page_make(target, (uint64_t)index * arena_pages(record) + start), count};
+    uint32_t got = 0, count = 1;
+    while (got < want && claim->used < claim->capacity && count > 0) {
+        uint32_t piece = (uint32_t)cte__min(want - got, cut->arena_pages);
+        count = claim_piece(store, self, cut, index, piece, whole, &claim->runs[claim->used]);
+        claim->used += count > 0;
         got += count;
     }
     if (got > 0)
-        note_mine(&store->targets[target], index);
+        note_mine(&store->targets[cut->target], index);
     return got;
 }
 
@@ -256,18 +310,20 @@ static uint32_t claim_from_target(struct cte__store *store, uint16_t self, uint3
                                   uint32_t want, struct claim *claim)
 {
     struct cte__target_handle *handle = &store->targets[target];
-    const struct cte__target_record *record = handle->record;
-    const struct cte__arena_view *views = &store->page_arenas[record->arena_first];
+    struct cut cut;
     uint32_t got = 0;
+    if (!target_cut(store, target, &cut))
+        return 0;
     uint32_t first = atomic_load_explicit(&handle->arena_hint, memory_order_relaxed);
-    first = first == 0 ? spread(self, record->arena_count) : (first - 1) % record->arena_count;
+    first = first == 0 ? spread(self, cut.arena_count) : (first - 1) % cut.arena_count;
     for (int whole = 1; whole >= 0; whole--) {
         for (enum stage stage = STAGE_LAST; stage < STAGES && got < want; stage++) {
-            uint32_t arenas = stage == STAGE_LAST ? 1 : record->arena_count;
+            uint32_t arenas = stage == STAGE_LAST ? 1 : cut.arena_count;
             for (uint32_t i = 0; i < arenas && got < want; i++) {
-                uint32_t index = (first + i) % record->arena_count;
-                if (belongs(handle, views[index].arena, index, stage))
-                    got += claim_from_arena(store, self, target, index, want - got, whole, claim);
+                uint32_t index = (first + i) % cut.arena_count;
+                if (belongs(handle, arena_of(store, (uint64_t)cut.arena_first + index)->arena,
+                            index, stage))
+                    got += claim_from_arena(store, self, &cut, index, want - got, whole, claim);
             }
         }
     }
@@ -306,9 +362,9 @@ static uint32_t placement_targets(struct cte__store *store, uint32_t skip, bool 
     uint32_t count = store->header->target_count;
     for (uint32_t i = 0; i < count; i++)
         targets[i] = (struct cte_placement_target){
-            .free_bytes = skip & 1u << i ? 0
-                          : exact        ? cte__target_free_bytes(store, i)
-                                         : free_bytes_about(store, i),
+            .free_bytes = skip & 1u << i || cte__target_state(store, i) != CTE__TARGET_ACTIVE ? 0
+                          : exact ? cte__target_free_bytes(store, i)
+                                  : free_bytes_about(store, i),
             .bytes_per_s =
                 atomic_load_explicit(&records[i].placement_bytes_per_s, memory_order_relaxed),
             .latency_ns = records[i].latency_ns,
@@ -381,21 +437,72 @@ static void count_io(const struct cte__store *store, struct cte__target_record *
     atomic_fetch_add_explicit(write ? &stripe->writes : &stripe->reads, 1, memory_order_relaxed);
 }
 
+/* The time of the last clock tick: a limit is many ticks long. */
+static uint64_t tick_ns(void)
+{
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* A transfer, with an eye on the target's health.  Memory neither fails nor hangs. */
+static cte_status watched_io(struct cte__store *store, uint32_t target,
+                             const struct cte__open_target *open, const struct cte__target_io *io)
+{
+    uint64_t limit = store->target_timeout_ns, begin;
+    if (!(open->ops->capabilities & CTE__TARGET_SURVIVES_NODE))
+        return open->ops->io(open->state, io);
+    begin = limit > 0 ? tick_ns() : 0;
+    cte_status status = open->ops->io(open->state, io);
+    bool late = limit > 0 && tick_ns() - begin > limit;
+    const struct cte__target_record *record = &store->header->targets[target];
+    if (status != CTE_OK || late ||
+        atomic_load_explicit(&record->failures, memory_order_relaxed) > 0)
+        cte__target_note(store, target, status, late);
+    return status;
+}
+
+/* The sums of the pages are the target's business, or ours where it cannot do that. */
+static cte_status summed_io(struct cte__store *store, uint32_t target,
+                            const struct cte__open_target *open, const struct cte__target_io *io)
+{
+    if (!io->sums || open->ops->capabilities & CTE__TARGET_SUMS)
+        return watched_io(store, target, open, io);
+    struct cte__target_io plain = *io;
+    plain.sums = NULL;
+    if (io->write)
+        cte__target_sum(io);
+    cte_status status = watched_io(store, target, open, &plain);
+    if (status == CTE_OK && !io->write)
+        cte__target_sum(io);
+    return status;
+}
+
 static cte_status move_pages(struct cte__store *store, cte__page page, struct cte__target_io *io)
 {
-    struct cte__target_handle *target = &store->targets[cte__page_target(page)];
+    uint32_t target = cte__page_target(page);
+    struct cte__target_record *record = &store->header->targets[target];
+    const struct cte__open_target *open;
     io->offset += cte__pages_to_bytes(cte__page_number(page));
-    cte_status status = target->ops->io(target->state, io);
-    cte__ring_note_target(cte__page_target(page));
+    cte_status status = cte__target_open(store, target, &open);
+    /* A page of a target that left: the blob it was of has changed, which the reader will find. */
+    if (status == CTE_ERR_NOT_FOUND ||
+        (!io->write && io->offset + io->bytes > record->capacity_bytes))
+        return CTE_ERR_CHECKSUM;
     if (status == CTE_OK)
-        count_io(store, target->record, io->write, io->bytes);
+        status = summed_io(store, target, open, io);
+    cte__ring_note_target(target);
+    if (status == CTE_OK)
+        count_io(store, record, io->write, io->bytes);
     return status;
 }
 
 void *cte__pages_view(struct cte__store *store, bool write, cte__page page, uint32_t count)
 {
-    const struct cte__target_handle *target = &store->targets[cte__page_target(page)];
-    return cte__target_view(target->ops, target->state, write,
+    const struct cte__open_target *open;
+    if (cte__target_open(store, cte__page_target(page), &open) != CTE_OK)
+        return NULL;
+    return cte__target_view(open->ops, open->state, write,
                             cte__pages_to_bytes(cte__page_number(page)),
                             cte__pages_to_bytes(count));
 }
@@ -412,19 +519,9 @@ cte_status cte__pages_io_summed(struct cte__store *store, bool write, cte__page 
                                 const struct iovec *iov, int iov_count, uint64_t bytes,
                                 uint32_t *sums)
 {
-    const struct cte__target_ops *ops = store->targets[cte__page_target(page)].ops;
     struct cte__target_io io = {
         .write = write, .iov = iov, .iov_count = iov_count, .bytes = bytes, .sums = sums};
-    if (ops->capabilities & CTE__TARGET_SUMS)
-        return move_pages(store, page, &io);
-    struct cte__target_io plain = io;
-    plain.sums = NULL;
-    if (write)
-        cte__target_sum(&io);
-    cte_status status = move_pages(store, page, &plain);
-    if (status == CTE_OK && !write)
-        cte__target_sum(&io);
-    return status;
+    return move_pages(store, page, &io);
 }
 
 struct cte__target_totals cte__target_totals(const struct cte__target_record *record)

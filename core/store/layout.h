@@ -43,6 +43,7 @@ enum {
     CTE__UNIT_SHIFT = 5,
     CTE__UNIT_BYTES = 1 << CTE__UNIT_SHIFT,
     CTE__META_ARENA_UNITS = 1 << 18, /* 8 MiB of metadata */
+    CTE__PAGE_ARENA_MAX = 1 << 14,   /* pages of an arena of a target: 64 MiB at most */
     CTE__CACHE_LINE = 64,
 };
 
@@ -69,7 +70,8 @@ struct cte__slot {
 struct cte__arena {
     struct cte__mutex lock;
     uint32_t unit_count;
-    uint32_t hint; /* where the next search starts */
+    uint32_t hint;   /* where the next search starts */
+    uint32_t closed; /* 1: nothing is given out, the target is being taken away */
     _Atomic uint32_t free_count;
     uint32_t high_water;     /* units from here on were never claimed */
     _Atomic uint32_t backed; /* units below have memory behind them: metadata arenas only */
@@ -88,10 +90,25 @@ struct cte__target_counters {
     _Atomic uint64_t writes;
 };
 
-/* A storage target. */
+enum cte__target_state {
+    CTE__TARGET_NONE = 0, /* the record is free */
+    CTE__TARGET_HALF,     /* being made or taken away; has no data.  Who has the store's directory
+                           * locked and finds it takes away what is left of it */
+    CTE__TARGET_ACTIVE,   /* the one store that lets new data go there */
+    CTE__TARGET_DRAINING, /* its blobs are being moved away: nothing new is placed */
+    CTE__TARGET_FAILED,   /* its io fails: nothing new is placed, what is there may be readable */
+};
+
+/* A storage target.  All but the atomic fields is constant while its state is none of NONE and
+ * HALF; who changes the state from or to those has the store's directory locked. */
 struct cte__target_record {
     char path[PATH_MAX];
     char kind[16];
+    char label[64];              /* what the configuration calls a target without a path */
+    _Atomic uint32_t state;      /* enum cte__target_state */
+    _Atomic uint32_t generation; /* changes when a target takes this place, and when it leaves */
+    _Atomic uint32_t failures;   /* transfers in a row that failed or took too long */
+    uint32_t reserved;
     uint64_t capacity_bytes;
     uint64_t arena_bytes;
     uint64_t bytes_per_s; /* measured, or nominal */
@@ -279,17 +296,20 @@ struct cte__store_header {
     uint32_t version;
     uint32_t header_bytes; /* sizeof(struct cte__store_header): the layout signature */
     uint64_t segment_bytes;
-    uint64_t pid_namespace;   /* inode of the creator's PID namespace */
-    cte__unit user_tags;      /* every record of a user tag ever made, for ever; grows only */
-    cte__unit user_tags_free; /* those of deleted tags, to be used again */
-    uint32_t target_count;
-    uint32_t page_arena_count;
+    uint64_t pid_namespace;        /* inode of the creator's PID namespace */
+    cte__unit user_tags;           /* every record of a user tag ever made, for ever; grows only */
+    cte__unit user_tags_free;      /* those of deleted tags, to be used again */
+    _Atomic uint32_t target_count; /* records that were ever used; grows only */
+    _Atomic uint32_t page_arena_count; /* likewise */
+    uint32_t page_arena_room;          /* there may be so many */
     uint32_t unit_arena_count;
     uint32_t keep;     /* configuration: keep the store after the last detach */
     uint32_t checksum; /* configuration of who made the store: pages have checksums; for all */
     uint32_t reserved;
     uint64_t shards_offset, page_arenas_offset, unit_arenas_offset, units_offset;
-    uint64_t telemetry_offset; /* struct cte__ring_block */
+    uint64_t telemetry_offset;          /* struct cte__ring_block */
+    uint64_t page_tables_offset;        /* of page arena 0; each has room for CTE__PAGE_ARENA_MAX */
+    _Atomic uint64_t targets_scored_ns; /* CLOCK_MONOTONIC */
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t tag_counter;
     _Alignas(CTE__CACHE_LINE) _Atomic uint32_t sweep_wanted; /* somebody died */
     struct cte__mutex sweep_lock;

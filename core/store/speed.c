@@ -18,9 +18,12 @@ void cte__targets_score(struct cte__store *store)
 {
     struct cte__store_header *header = store->header;
     struct cte__placement_tier tiers[CTE__TARGETS_MAX];
-    uint32_t count = header->target_count;
+    uint32_t numbers[CTE__TARGETS_MAX], count = 0;
+    for (uint32_t i = 0; i < header->target_count; i++)
+        if (cte__target_exists(store, i))
+            numbers[count++] = i;
     for (uint32_t i = 0; i < count; i++) {
-        const struct cte__target_record *record = &header->targets[i];
+        const struct cte__target_record *record = &header->targets[numbers[i]];
         const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
         tiers[i] = (struct cte__placement_tier){
             .bytes_per_s = record->bytes_per_s,
@@ -31,9 +34,19 @@ void cte__targets_score(struct cte__store *store)
     }
     cte__placement_score(tiers, count);
     for (uint32_t i = 0; i < count; i++) {
-        struct cte__target_record *record = &header->targets[i];
+        struct cte__target_record *record = &header->targets[numbers[i]];
         if (!record->manual_score)
             atomic_store(&record->score, tiers[i].score);
         atomic_store(&record->placement_bytes_per_s, tiers[i].placement_bytes_per_s);
     }
+}
+
+void cte__targets_refresh(struct cte__store *store, uint64_t interval_ns)
+{
+    uint64_t now = cte__monotonic_ns();
+    uint64_t last = atomic_load(&store->header->targets_scored_ns);
+    if (now - last < interval_ns)
+        return;
+    atomic_store(&store->header->targets_scored_ns, now);
+    cte__targets_score(store);
 }

@@ -86,6 +86,10 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
     store->segment_fd = -1;
     store->record = config->telemetry_enabled;
     pthread_mutex_init(&store->slot_lock, NULL);
+    pthread_mutex_init(&store->targets_lock, NULL);
+    store->target_timeout_ns = (uint64_t)config->default_target_timeout_ms * 1000000;
+    store->targets_max = config->max_targets;
+    store->give_up_failed = config->auto_unregister_failed;
     if (snprintf(store->directory, sizeof store->directory, "%s/cte-%u-%s", config->store_directory,
                  (unsigned)geteuid(), config->store_name) >= (int)sizeof store->directory - 32) {
         free(store);
@@ -107,11 +111,15 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
 
 static void close_targets(struct cte__store *store)
 {
-    for (uint32_t i = 0; i < CTE__TARGETS_MAX; i++)
-        if (store->targets[i].state)
-            store->targets[i].ops->close(store->targets[i].state);
-    for (uint32_t i = 0; i < CTE__TARGETS_MAX; i++)
-        store->targets[i].state = NULL;
+    for (uint32_t i = 0; i < CTE__TARGETS_MAX; i++) {
+        struct cte__open_target *open = atomic_exchange(&store->targets[i].open, NULL);
+        while (open) {
+            struct cte__open_target *earlier = open->earlier;
+            open->ops->close(open->state);
+            free(open);
+            open = earlier;
+        }
+    }
 }
 
 static void store_free(struct cte__store *store)
@@ -124,6 +132,7 @@ static void store_free(struct cte__store *store)
         close(store->segment_fd);
     free(store->page_arenas);
     free(store->unit_arenas);
+    pthread_mutex_destroy(&store->targets_lock);
     pthread_mutex_destroy(&store->slot_lock);
     free(store);
 }
@@ -140,17 +149,15 @@ struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
     };
 }
 
-static struct cte__arena_view *arena_views(struct cte__store *store, uint64_t offset,
-                                           uint32_t count)
+static struct cte__arena_view *unit_views(struct cte__store *store)
 {
+    uint32_t count = store->header->unit_arena_count;
     struct cte__arena_view *views = calloc(count, sizeof *views);
-    struct cte__arena *arenas = (void *)(store->base + offset);
+    struct cte__arena *arenas = (void *)(store->base + store->header->unit_arenas_offset);
     for (uint32_t i = 0; views && i < count; i++) {
         views[i].arena = &arenas[i];
         views[i].owners = (void *)(store->base + arenas[i].owners_offset);
         views[i].bitmap = (void *)(store->base + arenas[i].bitmap_offset);
-        if (arenas[i].sums_offset != 0)
-            views[i].sums = (void *)(store->base + arenas[i].sums_offset);
     }
     return views;
 }
@@ -178,26 +185,16 @@ cte_status cte__store_views(struct cte__store *store)
     struct cte__store_header *header = store->header;
     store->checksum = header->checksum;
     store->shards = (void *)(store->base + header->shards_offset);
-    store->page_arenas = arena_views(store, header->page_arenas_offset, header->page_arena_count);
-    store->unit_arenas = arena_views(store, header->unit_arenas_offset, header->unit_arena_count);
+    store->page_arenas = calloc(header->page_arena_room, sizeof *store->page_arenas);
+    store->unit_arenas = unit_views(store);
     if (!store->page_arenas || !store->unit_arenas)
         return -ENOMEM;
-    for (uint32_t i = 0; i < header->target_count; i++) {
-        struct cte__target_handle *target = &store->targets[i];
-        target->record = &header->targets[i];
-        target->ops = cte__target_ops_find(target->record->kind);
-        if (!target->ops)
-            return CTE_ERR_STORE_LAYOUT;
-        struct cte__target_spec spec = cte__store_target_spec(store, target->record);
-        cte_status status = target->ops->open(&spec, &target->state);
-        if (status != CTE_OK) {
-            cte__log_error("target %s cannot be opened: %s", target->record->path,
-                           cte_status_string(status));
-            return status;
-        }
-    }
-    open_telemetry(store);
-    return CTE_OK;
+    for (uint32_t i = 0; i < CTE__TARGETS_MAX; i++)
+        store->targets[i].record = &header->targets[i];
+    cte_status status = cte__targets_open(store);
+    if (status == CTE_OK)
+        open_telemetry(store);
+    return status;
 }
 
 static cte_status open_segment(struct cte__store *store, int flags)
@@ -244,6 +241,8 @@ static void remove_targets(struct cte__store *store)
         store->header->magic = 0;
     for (uint32_t i = 0; store->header && i < store->header->target_count; i++) {
         struct cte__target_record *record = &store->header->targets[i];
+        if (cte__target_state(store, i) == CTE__TARGET_NONE)
+            continue;
         const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
         struct cte__target_spec spec = cte__store_target_spec(store, record);
         cte_status status = ops ? ops->destroy(&spec) : CTE_ERR_STORE_LAYOUT;
@@ -379,6 +378,8 @@ static cte_status attach_locked(const cte_config *config, bool create, struct ct
     if (status != CTE_OK)
         return status;
     status = attach_segment(store);
+    if (status == CTE_OK)
+        cte__targets_clean(store);
     if (status == CTE_OK && cte__store_has_dead(store))
         cte__store_sweep(store);
     bool stale = status == CTE_OK && create && cte__slots_live(store) == 1 && is_empty(store);

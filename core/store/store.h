@@ -24,14 +24,22 @@
 
 enum { CTE__MINE_WORDS = 64 };
 
-struct cte__target_handle {
+/* A target that this process has opened; constant. */
+struct cte__open_target {
     const struct cte__target_ops *ops;
     void *state;
+    uint32_t generation;              /* of the record */
+    struct cte__open_target *earlier; /* what had this number before: threads may still be in it */
+};
+
+/* A target as this process sees it (handle.c). */
+struct cte__target_handle {
     struct cte__target_record *record;
-    _Atomic uint32_t arena_hint;            /* where this process found space last */
-    _Atomic uint64_t mine[CTE__MINE_WORDS]; /* arenas it found space in, one bit each; a hint */
-    _Atomic uint32_t claims;                /* of this process */
-    _Atomic uint64_t free_seen;             /* bytes free when it last looked */
+    _Atomic(struct cte__open_target *) open; /* NULL: not yet */
+    _Atomic uint32_t arena_hint;             /* where this process found space last */
+    _Atomic uint64_t mine[CTE__MINE_WORDS];  /* arenas it found space in, one bit each; a hint */
+    _Atomic uint32_t claims;                 /* of this process */
+    _Atomic uint64_t free_seen;              /* bytes free when it last looked */
 };
 
 struct cte__task_pool;
@@ -42,9 +50,13 @@ struct cte__store {
     char *base;
     struct cte__store_header *header;
     struct cte__shard *shards;
-    struct cte__arena_view *page_arenas; /* header->page_arena_count */
+    struct cte__arena_view *page_arenas; /* header->page_arena_room: cte__page_arena() */
     struct cte__arena_view *unit_arenas;
     struct cte__target_handle targets[CTE__TARGETS_MAX];
+    pthread_mutex_t targets_lock; /* innermost: opening targets, seeing arenas */
+    uint64_t target_timeout_ns;   /* configuration: 0: no limit */
+    uint32_t targets_max;         /* configuration: at most so many */
+    bool give_up_failed;          /* configuration: targets whose io fails get no new data */
     const struct cte__placement_engine *placement;
     _Atomic uint64_t placement_state; /* of this process: see cte_placement_request.state */
     pthread_mutex_t slot_lock;
@@ -157,6 +169,74 @@ uint32_t cte__placement_targets(struct cte__store *store, uint32_t skip,
 cte_status cte__pages_io_summed(struct cte__store *store, bool write, cte__page page,
                                 const struct iovec *iov, int iov_count, uint64_t bytes,
                                 uint32_t *sums);
+
+/* The state of a target, and whether its record stands for one. */
+static inline enum cte__target_state cte__target_state(const struct cte__store *store,
+                                                       uint32_t target)
+{
+    return (enum cte__target_state)atomic_load_explicit(&store->header->targets[target].state,
+                                                        memory_order_acquire);
+}
+
+static inline bool cte__target_exists(const struct cte__store *store, uint32_t target)
+{
+    return cte__target_state(store, target) >= CTE__TARGET_ACTIVE;
+}
+
+/* Opens a target in this process; CTE_ERR_NOT_FOUND if it is gone. */
+cte_status cte__target_open_now(struct cte__store *store, uint32_t target,
+                                const struct cte__open_target **open);
+
+/* The same, if it is not open already. */
+static inline cte_status cte__target_open(struct cte__store *store, uint32_t target,
+                                          const struct cte__open_target **open)
+{
+    *open = atomic_load_explicit(&store->targets[target].open, memory_order_acquire);
+    if (*open &&
+        (*open)->generation ==
+            atomic_load_explicit(&store->header->targets[target].generation, memory_order_acquire))
+        return CTE_OK;
+    return cte__target_open_now(store, target, open);
+}
+
+/* True if pages of a target can stand in memory (cte__pages_view()). */
+static inline bool cte__target_has_views(struct cte__store *store, uint32_t target)
+{
+    const struct cte__open_target *open;
+    return cte__target_exists(store, target) && cte__target_open(store, target, &open) == CTE_OK &&
+           open->ops->view != NULL;
+}
+
+/* A target by path or label, CTE__TARGETS_MAX if there is none. */
+uint32_t cte__target_find(const struct cte__store *store, const char *name);
+
+/* Adds a target, or lets new data go again to one of this name that was drained or has failed; it
+ * then keeps its size.  -EEXIST: it is in use; -EUSERS: there are too many; else what its backend
+ * says. */
+cte_status cte__target_register(struct cte__store *store, const struct cte__config_target *config);
+
+/* A target that is being taken away. */
+struct cte__target_leave {
+    uint32_t target;
+    uint32_t generation;
+    uint32_t state_before; /* enum cte__target_state */
+};
+
+/* Lets no new data go to a target, by path or label.  CTE_ERR_NOT_FOUND; -EBUSY: it is the last
+ * one; -ENOSPC: the others have no room for what it holds. */
+cte_status cte__target_leave_begin(struct cte__store *store, const char *name,
+                                   struct cte__target_leave *leave);
+
+/* Takes it away.  -EAGAIN: there still is data; -ECANCELED: somebody registered it again; CTE_OK
+ * also if somebody else has taken it away. */
+cte_status cte__target_leave_finish(struct cte__store *store,
+                                    const struct cte__target_leave *leave);
+
+/* Takes the beginning back. */
+void cte__target_leave_cancel(struct cte__store *store, const struct cte__target_leave *leave);
+
+/* Computes the scores of all targets anew if that was `interval_ns` ago; 0: now. */
+void cte__targets_refresh(struct cte__store *store, uint64_t interval_ns);
 
 /* Free bytes of a target. */
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);

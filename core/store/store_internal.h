@@ -16,6 +16,36 @@ void cte__slot_give_locked(struct cte__store *store);
 /* Makes the segment's contents for a configuration (create.c): all but the magic number. */
 cte_status cte__store_format(struct cte__store *store, const cte_config *config);
 
+/* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
+bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes);
+
+/* Page arenas that a target of this capacity is cut into. */
+uint32_t cte__target_arena_count(uint64_t capacity_bytes);
+
+/* Makes a target in a free record and lets new data go there; the directory is locked, or nobody
+ * else knows the store.  Failures are logged, and leave the record free (targets.c). */
+cte_status cte__target_make(struct cte__store *store, const struct cte__config_target *config);
+
+/* Takes away targets that somebody died making or taking away; the directory is locked. */
+void cte__targets_clean(struct cte__store *store);
+
+/* A page arena as this process sees it; any number below the room for them. */
+const struct cte__arena_view *cte__page_arena_see(const struct cte__store *store, uint32_t index);
+
+static inline const struct cte__arena_view *cte__page_arena(const struct cte__store *store,
+                                                            uint32_t index)
+{
+    const struct cte__arena_view *view = &store->page_arenas[index];
+    return __atomic_load_n(&view->arena, __ATOMIC_ACQUIRE) ? view
+                                                           : cte__page_arena_see(store, index);
+}
+
+/* Opens all targets that are there. */
+cte_status cte__targets_open(struct cte__store *store);
+
+/* What a transfer says of a target's health (handle.c). */
+void cte__target_note(struct cte__store *store, uint32_t target, cte_status status, bool late);
+
 /* What a backend needs to know about a target. */
 struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
                                                const struct cte__target_record *record);
@@ -33,9 +63,6 @@ uint64_t cte__store_fixed_bytes(const cte_config *config);
 
 /* Where its telemetry begins, of which cte__ring_fixed_bytes() are used from the start too. */
 uint64_t cte__store_telemetry_offset(const cte_config *config);
-
-/* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
-bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes);
 
 /* Takes units 0 and 1, which stand for "none" and "deleted", out of a new heap. */
 cte_status cte__units_reserve_null(struct cte__store *store);

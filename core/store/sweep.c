@@ -17,6 +17,7 @@ struct marks {
     struct cte__store *store;
     uint8_t *units;                           /* one bit each */
     uint8_t **pages;                          /* per page arena */
+    uint32_t page_arenas;                     /* more may come while this counts, empty ones */
     bool dead[CTE__SLOTS_MAX + 1];            /* by owner word */
     uint64_t dead_slots[CTE__SLOTS_MAX / 64]; /* the same, one bit a slot */
     bool hand_to_reaper;                      /* a sweep, not an audit */
@@ -38,7 +39,7 @@ static bool test(const uint8_t *bits, uint64_t index)
 
 static void marks_free(struct marks *marks)
 {
-    for (uint32_t i = 0; marks->pages && i < marks->store->header->page_arena_count; i++)
+    for (uint32_t i = 0; marks->pages && i < marks->page_arenas; i++)
         free(marks->pages[i]);
     free(marks->pages);
     free(marks->units);
@@ -50,11 +51,12 @@ static cte_status marks_init(struct marks *marks, struct cte__store *store)
     memset(marks, 0, sizeof *marks);
     marks->store = store;
     marks->units = calloc((size_t)header->unit_arena_count * CTE__META_ARENA_UNITS / 8, 1);
-    marks->pages = calloc(header->page_arena_count, sizeof *marks->pages);
+    marks->page_arenas = header->page_arena_count;
+    marks->pages = calloc(marks->page_arenas + 1, sizeof *marks->pages);
     if (!marks->units || !marks->pages)
         return -ENOMEM;
-    for (uint32_t i = 0; i < header->page_arena_count; i++) {
-        marks->pages[i] = calloc(store->page_arenas[i].arena->unit_count / 8, 1);
+    for (uint32_t i = 0; i < marks->page_arenas; i++) {
+        marks->pages[i] = calloc(CTE__PAGE_ARENA_MAX / 8, 1);
         if (!marks->pages[i])
             return -ENOMEM;
     }
@@ -73,8 +75,11 @@ static void mark_pages(struct marks *marks, cte__page page, uint32_t count)
     const struct cte__target_record *record =
         &marks->store->header->targets[cte__page_target(page)];
     uint64_t pages = cte__bytes_to_pages(record->arena_bytes), number = cte__page_number(page);
-    uint8_t *bits = marks->pages[record->arena_first + number / pages];
+    uint64_t arena = record->arena_first + number / pages;
     marks->audit.pages_referenced += count;
+    if (arena >= marks->page_arenas)
+        return;
+    uint8_t *bits = marks->pages[arena];
     for (uint32_t i = 0; i < count; i++)
         marks->audit.pages_doubly += test_and_set(bits, number % pages + i);
 }
@@ -233,15 +238,19 @@ static void mark_all(struct marks *marks)
         mark_shard(marks, i);
 }
 
-/* The page that stands at the start of a page arena. */
-static cte__page first_page(const struct cte__store *store, uint32_t arena)
+/* The first page of an arena of a target; false if the arena is nobody's, and so empty. */
+static bool first_page(const struct cte__store *store, uint32_t arena, cte__page *first)
 {
-    const struct cte__store_header *header = store->header;
-    uint32_t t = 0;
-    while (arena >= header->targets[t].arena_first + header->targets[t].arena_count)
-        t++;
-    uint64_t pages = cte__bytes_to_pages(header->targets[t].arena_bytes);
-    return cte__page_make(t, (arena - header->targets[t].arena_first) * pages);
+    for (uint32_t t = 0; t < store->header->target_count; t++) {
+        const struct cte__target_record *record = &store->header->targets[t];
+        if (!cte__target_exists(store, t) || arena < record->arena_first ||
+            arena >= record->arena_first + record->arena_count)
+            continue;
+        uint64_t pages = cte__bytes_to_pages(record->arena_bytes);
+        *first = cte__page_make(t, (arena - record->arena_first) * pages);
+        return true;
+    }
+    return false;
 }
 
 /* Pieces of the dead: reachable ones are published, the others free. */
@@ -268,10 +277,10 @@ static uint32_t resolve_units(const struct marks *marks, const struct cte__arena
  * that say pinned, and are not. */
 static uint32_t resolve_pages(const struct marks *marks, uint32_t arena)
 {
-    const struct cte__arena_view *view = &marks->store->page_arenas[arena];
-    cte__page first = first_page(marks->store, arena);
+    const struct cte__arena_view *view = cte__page_arena(marks->store, arena);
+    cte__page first;
     uint32_t freed = 0;
-    if (!atomic_load(&view->arena->ready))
+    if (!first_page(marks->store, arena, &first) || !atomic_load(&view->arena->ready))
         return 0;
     cte__arena_recover(view);
     for (uint32_t i = 0; i < view->arena->high_water; i++) {
@@ -294,7 +303,7 @@ static void resolve_all(const struct marks *marks, uint64_t *pages_freed, uint64
     struct cte__store *store = marks->store;
     cte__pins_lock(store);
     cte__pins_forget_dead(store, marks->dead);
-    for (uint32_t i = 0; i < store->header->page_arena_count; i++)
+    for (uint32_t i = 0; i < marks->page_arenas; i++)
         *pages_freed += resolve_pages(marks, i);
     cte__pins_unlock(store);
     for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
@@ -315,36 +324,42 @@ static bool find_dead(struct marks *marks)
     return any;
 }
 
+/* Takes back what the dead left; the sweep's lock is held. */
+static void sweep_locked(struct cte__store *store, struct marks *marks)
+{
+    uint64_t pages = 0, units = 0;
+    atomic_store(&store->header->sweep_wanted, 0);
+    if (!find_dead(marks))
+        return;
+    /* All shards before any list: what mark_list() hands to the reaper is in no table. */
+    for (uint32_t i = 0; i < CTE__SHARDS; i++)
+        purge_shard(store, i);
+    marks->hand_to_reaper = true;
+    mark_all(marks);
+    resolve_all(marks, &pages, &units);
+    for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++)
+        if (marks->dead[i + 1])
+            atomic_store(&store->header->slots[i].pid, 0);
+    cte__log_debug("store %s: took back %llu pages and %llu units of dead processes",
+                   store->directory, (unsigned long long)pages, (unsigned long long)units);
+}
+
 void cte__store_sweep(struct cte__store *store)
 {
     struct marks *marks = malloc(sizeof *marks);
-    uint64_t pages = 0, units = 0;
-    if (!marks || marks_init(marks, store) != CTE_OK) {
+    /* Nobody renames meanwhile: a blob that goes from a shard that is not marked yet to one that is
+     * would be taken for unreachable.  No target comes either (targets.c).  A sweep can be begun
+     * again. */
+    bool died = cte__mutex_lock(&store->header->rename_lock);
+    died = cte__mutex_lock(&store->header->sweep_lock);
+    (void)died;
+    if (!marks || marks_init(marks, store) != CTE_OK)
         cte__log_warn("store %s: no memory to take back what dead processes left",
                       store->directory);
-    } else {
-        /* Nobody renames meanwhile: a blob that goes from a shard that is not marked yet to one
-         * that is would be taken for unreachable.  A sweep can be begun again. */
-        bool died = cte__mutex_lock(&store->header->rename_lock);
-        died = cte__mutex_lock(&store->header->sweep_lock);
-        (void)died;
-        atomic_store(&store->header->sweep_wanted, 0);
-        if (find_dead(marks)) {
-            /* All shards before any list: what mark_list() hands to the reaper is in no table. */
-            for (uint32_t i = 0; i < CTE__SHARDS; i++)
-                purge_shard(store, i);
-            marks->hand_to_reaper = true;
-            mark_all(marks);
-            resolve_all(marks, &pages, &units);
-            for (uint32_t i = 0; i < CTE__SLOTS_MAX; i++)
-                if (marks->dead[i + 1])
-                    atomic_store(&store->header->slots[i].pid, 0);
-            cte__log_debug("store %s: took back %llu pages and %llu units of dead processes",
-                           store->directory, (unsigned long long)pages, (unsigned long long)units);
-        }
-        cte__mutex_unlock(&store->header->sweep_lock);
-        cte__mutex_unlock(&store->header->rename_lock);
-    }
+    else
+        sweep_locked(store, marks);
+    cte__mutex_unlock(&store->header->sweep_lock);
+    cte__mutex_unlock(&store->header->rename_lock);
     if (marks)
         marks_free(marks);
     free(marks);
@@ -377,12 +392,14 @@ cte_status cte__store_audit(struct cte__store *store, struct cte__store_audit *a
     if (status == CTE_OK) {
         struct cte__store_audit *a = &marks->audit;
         uint64_t units_published = 0;
+        cte__page first;
         find_dead(marks);
         mark_all(marks);
         cte__pins_lock(store);
-        for (uint32_t i = 0; i < store->header->page_arena_count; i++)
-            audit_arena(marks, &store->page_arenas[i], first_page(store, i), marks->pages[i], 0,
-                        &a->pages_published, &a->pages_lost, &a->pages_unowned);
+        for (uint32_t i = 0; i < marks->page_arenas; i++)
+            if (first_page(store, i, &first))
+                audit_arena(marks, cte__page_arena(store, i), first, marks->pages[i], 0,
+                            &a->pages_published, &a->pages_lost, &a->pages_unowned);
         for (uint32_t i = 0; i < store->header->unit_arena_count; i++)
             audit_arena(marks, &store->unit_arenas[i], 0, marks->units,
                         (uint64_t)i * CTE__META_ARENA_UNITS, &units_published, &a->units_lost,

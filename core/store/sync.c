@@ -12,11 +12,18 @@ cte_status cte__store_sync(struct cte__store *store, uint64_t *volatile_bytes)
     *volatile_bytes = 0;
     for (uint32_t t = 0; t < store->header->target_count; t++) {
         struct cte__target_handle *target = &store->targets[t];
+        if (!cte__target_exists(store, t))
+            continue;
         uint64_t used = target->record->capacity_bytes - cte__target_free_bytes(store, t);
         *volatile_bytes += used;
-        if (used == 0 || !(target->ops->capabilities & CTE__TARGET_SURVIVES_NODE))
+        if (used == 0)
             continue;
-        cte_status status = target->ops->sync(target->state);
+        const struct cte__open_target *open;
+        cte_status status = cte__target_open(store, t, &open);
+        if (status == CTE_OK && open->ops->capabilities & CTE__TARGET_SURVIVES_NODE)
+            status = open->ops->sync(open->state);
+        if (status == CTE_ERR_NOT_FOUND)
+            continue; /* it left meanwhile, and its data is elsewhere */
         if (status != CTE_OK)
             cte__log_error("target %s cannot be synced: %s", target->record->path,
                            cte_status_string(status));

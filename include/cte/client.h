@@ -14,6 +14,7 @@
 #ifndef CTE_CLIENT_H
 #define CTE_CLIENT_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <cte/status.h>
@@ -66,17 +67,31 @@ cte_status cte_finalize(void);
  */
 cte_status cte_client_close(cte_client *client);
 
-/** Totals of one storage target, as of now. */
+/** What a target is used for. */
+typedef enum cte_target_state {
+    CTE_TARGET_ACTIVE,   /**< new data goes there */
+    CTE_TARGET_DRAINING, /**< it is being removed: its data moves to the others */
+    CTE_TARGET_FAILED    /**< its transfers failed: no new data, what is there may be readable */
+} cte_target_state;
+
+/** One storage target, as of now. */
 typedef struct cte_target_info {
     char name[256];           /**< path of the target */
+    char label[64];           /**< what the configuration calls it if it has no path of its own */
     char kind[16];            /**< "ram", "file", … */
+    cte_target_state state;
     float score;              /**< 0 … 1, 1 is fastest */
+    bool manual_score;        /**< it was given, not computed */
+    bool measured;            /**< false: the next two are nominal values of the kind */
+    uint64_t bytes_per_s;     /**< of large writes */
+    uint64_t latency_ns;      /**< of a write of 4 KiB */
     uint64_t capacity_bytes;
     uint64_t free_bytes;
-    uint64_t bytes_read;      /**< since the store was made */
+    uint64_t bytes_read;      /**< since the target was made */
     uint64_t bytes_written;
     uint64_t reads;           /**< operations */
     uint64_t writes;
+    uint32_t failures;        /**< transfers in a row that failed, or took too long, last */
 } cte_target_info;
 
 /**

@@ -66,12 +66,27 @@ gone() {
     holds test ! -e "$store"
 }
 
+# in_segment PATTERN: prints FILE:OFFSET: of the first match in the segment, a large file of which
+# little has memory.
+in_segment() {
+    perl -e '
+        my ($pattern, $file) = @ARGV;
+        my ($at, $bytes) = (0);
+        open(my $segment, "<:raw", $file) or die "$file: $!";
+        while (my $data = sysseek($segment, $at, 3)) { # SEEK_DATA
+            $at = sysseek($segment, $data, 4);         # SEEK_HOLE
+            sysseek($segment, $data, 0);
+            sysread($segment, $bytes, $at - $data);
+            print("$file:", $data + $-[0], ":\n"), exit if $bytes =~ /$pattern/;
+        }' "$1" "$store/segment"
+}
+
 # overwrite PATTERN BYTE: puts a byte where a line that matches begins in the store, of which
 # small blobs are in the segment and large ones in the RAM target; the place is in $place for
 # another time.
 overwrite() {
     [ -z "$1" ] || place=$({ grep -raobE -- "$1" "$store/ram.0" ||
-        grep -aobHE -- "$1" "$store/segment"; } | head -n 1)
+        in_segment "$1"; } | head -n 1)
     [ -n "$place" ] || { echo "FAILED: '$1' is not stored"; failed=1; return; }
     local file=${place%%:*} offset=${place#*:}
     printf '%s' "$2" | dd of="$file" bs=1 seek="${offset%%:*}" conv=notrunc status=none

@@ -76,7 +76,7 @@ static struct rule parse_rule(const char *text)
 
 void faulty_set(struct cte__target_handle *handle, const char *rules)
 {
-    struct faulty *faulty = handle->state;
+    struct faulty *faulty = atomic_load(&handle->open)->state;
     char *copy = strdup(rules), *rest = copy, *text;
     if (!copy)
         abort();
@@ -96,7 +96,7 @@ void faulty_set(struct cte__target_handle *handle, const char *rules)
 
 int faulty_fired(const struct cte__target_handle *handle)
 {
-    const struct faulty *faulty = handle->state;
+    const struct faulty *faulty = atomic_load(&handle->open)->state;
     return faulty->fired;
 }
 
@@ -206,10 +206,11 @@ void faulty_wrap(struct cte__target_handle *handle)
     struct faulty *faulty = calloc(1, sizeof *faulty);
     if (!faulty)
         abort();
-    faulty->ops = handle->ops;
-    faulty->state = handle->state;
-    handle->ops = &faulty_ops;
-    handle->state = faulty;
+    struct cte__open_target *open = atomic_load(&handle->open);
+    faulty->ops = open->ops;
+    faulty->state = open->state;
+    open->ops = &faulty_ops;
+    open->state = faulty;
 }
 
 /* ---- before a file ---- */
@@ -221,12 +222,13 @@ static cte_status create_file(const struct cte__target_spec *spec)
 
 static cte_status open_file(const struct cte__target_spec *spec, void **state)
 {
-    struct cte__target_handle handle = {.ops = &cte__target_file};
-    cte_status rc = cte__target_file.open(spec, &handle.state);
+    struct cte__open_target open = {.ops = &cte__target_file};
+    struct cte__target_handle handle = {.open = &open};
+    cte_status rc = cte__target_file.open(spec, &open.state);
     if (rc != 0)
         return rc;
     faulty_wrap(&handle);
-    *state = handle.state;
+    *state = open.state;
     return 0;
 }
 

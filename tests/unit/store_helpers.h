@@ -87,6 +87,8 @@ static inline void test_audit(struct cte__store *store)
     assert_int_equal(audit.pages_published, audit.pages_referenced);
     uint64_t free_bytes = 0, capacity = 0;
     for (uint32_t i = 0; i < store->header->target_count; i++) {
+        if (!cte__target_exists(store, i))
+            continue;
         free_bytes += cte__target_free_bytes(store, i);
         capacity += store->header->targets[i].capacity_bytes;
     }

@@ -24,7 +24,8 @@ static struct cte__arena_view view_make(void)
     struct shared_arena *shared =
         mmap(NULL, sizeof *shared, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(shared != MAP_FAILED);
-    cte__arena_init(&shared->arena, UNITS, false, 0);
+    cte__arena_init(&shared->arena, UNITS, UNITS, false, 0);
+    atomic_store(&shared->arena.ready, 1);
     return (struct cte__arena_view){&shared->arena, shared->owners, shared->bitmap, NULL};
 }
 
