@@ -70,7 +70,12 @@ struct cte__mpi_file {
     uint32_t shared_number;         /* in the store */
     _Atomic uint64_t shared_etypes; /* if kept here */
     enum cte__mpi_split split;
+    bool split_waits;                   /* for all others at the end */
+    struct cte__mpi_async *split_async; /* if it goes on */
+    int split_code;
     MPI_Count split_bytes;
+    struct cte__mpi_async *pending; /* accesses that go on, or whose requests are not over */
+    cte_status kept_error;          /* of one of them that nobody could be told of */
 };
 
 /* Where an access begins.  At the shared pointer, collective ones are in the order of ranks. */
@@ -86,6 +91,19 @@ struct cte__mpi_op {
     void *buffer;      /* only read when writing */
     MPI_Count count;
     MPI_Datatype type;
+};
+
+/* A data access in bytes; it needs no MPI call and may be made by any thread. */
+struct cte__mpi_access {
+    cte_file *file;
+    struct cte__mpi_view view;
+    const struct cte__mpi_typemap *memory;
+    void *buffer; /* only read when writing */
+    bool write;
+    bool atomic;
+    uint64_t position_bytes; /* of the view's data */
+    uint64_t bytes;
+    uint64_t transferred; /* result: bytes below the end of the file */
 };
 
 /* --- message.c: the log level is CTE_LOG_LEVEL's, as everywhere in cte --- */
@@ -126,6 +144,31 @@ int cte__mpi_raise_code(struct cte__mpi_file *file, int code);
 /* --- request.c --- */
 /* A request that is complete, with a status of that many bytes. */
 int cte__mpi_completed_request(MPI_Count bytes, MPI_Request *request);
+/* The request of an access that goes on, which it takes over on success. */
+int cte__mpi_pending_request(struct cte__mpi_async *async, MPI_Request *request);
+
+/* --- async.c: accesses that go on in a worker --- */
+/* `exact`: the count is that of bytes that are there, else of those asked for.  NULL: it cannot be
+ * started, and nothing happened. */
+struct cte__mpi_async *cte__mpi_async_start(struct cte__mpi_file *file,
+                                            const struct cte__mpi_access *access,
+                                            struct cte__mpi_typemap *memory, bool exact);
+bool cte__mpi_async_is_over(const struct cte__mpi_async *async);
+void cte__mpi_async_wait(struct cte__mpi_async *async, int timeout_ms);
+/* Of one that is over. */
+cte_status cte__mpi_async_result(struct cte__mpi_async *async, MPI_Count *counted);
+/* Calls the file's error handler, once; returns the error code. */
+int cte__mpi_async_tell(struct cte__mpi_async *async, cte_status status);
+/* Leaves an error for who closes or syncs the file. */
+void cte__mpi_async_keep_error(struct cte__mpi_async *async, cte_status status);
+/* Of one that is over. */
+void cte__mpi_async_free(struct cte__mpi_async *async);
+/* Frees it, now or when it is over. */
+void cte__mpi_async_abandon(struct cte__mpi_async *async);
+/* An error that nobody was told of; it stays the file's. */
+cte_status cte__mpi_async_kept_error(struct cte__mpi_file *file);
+/* Waits for all of a file.  Returns an error that nobody was told of. */
+cte_status cte__mpi_async_finish_all(struct cte__mpi_file *file);
 
 /* --- view.c --- */
 int cte__mpi_view_init(struct cte__mpi_view *view);
@@ -142,21 +185,17 @@ bool cte__mpi_view_fits(const struct cte__mpi_view *view, uint64_t bytes);
 int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes);
 
 /* --- pipeline.c --- */
-/*
- * Moves `bytes` between memory (typemap `memory` repeated from `buffer`) and the view's data from
- * `position_bytes` on.  `transferred`: bytes below the end of the file.
- */
-cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
-                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
-                         uint64_t bytes, uint64_t *transferred);
+/* Moves the data.  The access is one of at least a byte whose places all are file offsets. */
+cte_status cte__mpi_move(struct cte__mpi_access *access);
 
 /* --- transfer.c --- */
 int cte__mpi_blocking(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Status *status);
 int cte__mpi_nonblocking(struct cte__mpi_file *file, const struct cte__mpi_op *op,
                          MPI_Request *request);
 int cte__mpi_split_begin(struct cte__mpi_file *file, const struct cte__mpi_op *op);
-/* True if the split collective was ours: then it is over and *status is set. */
-bool cte__mpi_split_end(struct cte__mpi_file *file, MPI_Status *status);
+/* True if the split collective was ours: then it is over, *code and, on success, *status are set.
+ */
+bool cte__mpi_split_end(struct cte__mpi_file *file, MPI_Status *status, int *code);
 
 /* --- shared.c: the shared pointer, in etypes of the current view --- */
 /* False if MPICH keeps it, or does the accesses of the current view. */

@@ -83,8 +83,9 @@
     int MPI_File_##name(MPI_File fh, BUFFER_##direction buffer, MPI_Status *status)                \
     {                                                                                              \
         struct cte__mpi_file *file = cte__mpi_find(fh);                                            \
-        if (file && cte__mpi_split_end(file, status))                                              \
-            return MPI_SUCCESS;                                                                    \
+        int code;                                                                                  \
+        if (file && cte__mpi_split_end(file, status, &code))                                       \
+            return code;                                                                           \
         return REAL(name)(fh, buffer, status);                                                     \
     }
 

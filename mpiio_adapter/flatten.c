@@ -319,6 +319,11 @@ static void make_keyval(void)
         keyval = MPI_KEYVAL_INVALID;
 }
 
+void cte__mpi_typemap_hold(struct cte__mpi_typemap *map)
+{
+    atomic_fetch_add_explicit(&map->references, 1, memory_order_relaxed);
+}
+
 void cte__mpi_typemap_put(struct cte__mpi_typemap *map)
 {
     if (map && atomic_fetch_sub_explicit(&map->references, 1, memory_order_acq_rel) == 1)

@@ -52,6 +52,8 @@ int MPI_File_sync(MPI_File fh)
     if (!file || (file->amode & MPI_MODE_RDONLY))
         return REAL(sync)(fh);
     cte_status status = cte_file_sync(file->file);
+    cte_status kept = cte__mpi_async_kept_error(file);
+    status = kept != CTE_OK ? kept : status;
     return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
 }
 

@@ -191,7 +191,11 @@ int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI
  * waits for all processes before it drains. */
 cte_status cte__mpi_release(struct cte__mpi_file *file)
 {
-    cte_status status = cte__mpi_agree(&file->comm, cte_file_close(file->file));
+    cte_status pending = cte__mpi_async_finish_all(file);
+    if (file->split_async)
+        cte__mpi_async_free(file->split_async);
+    cte_status closed = cte_file_close(file->file);
+    cte_status status = cte__mpi_agree(&file->comm, pending != CTE_OK ? pending : closed);
     if (status != CTE_OK && file->comm.table.rank == 0)
         cte__mpi_message(CTE__MPI_ERROR, "closing %s: %s", file->path, cte_status_string(status));
     cte__mpi_comm_free(&file->comm);

@@ -54,21 +54,20 @@ static uint64_t least(uint64_t a, uint64_t b, uint64_t c)
     return least_of_two < c ? least_of_two : c;
 }
 
-static cte_status move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
-                       const struct cte__mpi_typemap *memory, uint64_t position_bytes,
-                       uint64_t bytes, uint64_t *transferred)
+static cte_status move(struct cte__mpi_access *access)
 {
     struct batch batch;
-    batch.file = file->file;
-    batch.write = op->write;
+    batch.file = access->file;
+    batch.write = access->write;
     batch.transferred = 0;
     batch.count = 0;
     struct cte__mpi_cursor in_file;
     struct cte__mpi_cursor in_memory;
-    cte__mpi_cursor_init(&in_file, file->view.filetype, file->view.displacement, position_bytes);
-    cte__mpi_cursor_init(&in_memory, memory, (int64_t)(intptr_t)op->buffer, 0);
+    cte__mpi_cursor_init(&in_file, access->view.filetype, access->view.displacement,
+                         access->position_bytes);
+    cte__mpi_cursor_init(&in_memory, access->memory, (int64_t)(intptr_t)access->buffer, 0);
     cte_status status = CTE_OK;
-    for (uint64_t left = bytes; left > 0 && status == CTE_OK;) {
+    for (uint64_t left = access->bytes; left > 0 && status == CTE_OK;) {
         int64_t offset;
         int64_t base;
         uint64_t file_room = cte__mpi_cursor_here(&in_file, &offset);
@@ -83,27 +82,22 @@ static cte_status move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
     }
     if (status == CTE_OK)
         status = flush(&batch);
-    *transferred = op->write ? bytes : batch.transferred;
+    access->transferred = access->write ? access->bytes : batch.transferred;
     return status;
 }
 
 /* An atomic access is one for others, however many pieces and calls it takes. */
-cte_status cte__mpi_move(struct cte__mpi_file *file, const struct cte__mpi_op *op,
-                         const struct cte__mpi_typemap *memory, uint64_t position_bytes,
-                         uint64_t bytes, uint64_t *transferred)
+cte_status cte__mpi_move(struct cte__mpi_access *access)
 {
     uint64_t offset, length;
     cte_file_range range;
-    if (bytes > INT64_MAX - position_bytes ||
-        !cte__mpi_view_fits(&file->view, position_bytes + bytes))
-        return -EFBIG;
-    if (!file->atomic)
-        return move(file, op, memory, position_bytes, bytes, transferred);
-    cte__mpi_view_bounds(&file->view, position_bytes, bytes, &offset, &length);
-    cte_status status = cte_file_lock(file->file, op->write, offset, length, &range);
+    if (!access->atomic)
+        return move(access);
+    cte__mpi_view_bounds(&access->view, access->position_bytes, access->bytes, &offset, &length);
+    cte_status status = cte_file_lock(access->file, access->write, offset, length, &range);
     if (status != CTE_OK)
         return status;
-    status = move(file, op, memory, position_bytes, bytes, transferred);
-    cte_file_unlock(file->file, &range);
+    status = move(access);
+    cte_file_unlock(access->file, &range);
     return status;
 }

@@ -17,6 +17,8 @@ static void resolve(void)
 #include "mpi_calls.def"
     table.init = (__typeof__(table.init))dlsym(RTLD_NEXT, "PMPI_Init");
     table.init_thread = (__typeof__(table.init_thread))dlsym(RTLD_NEXT, "PMPI_Init_thread");
+    table.request_get_status =
+        (__typeof__(table.request_get_status))dlsym(RTLD_NEXT, "PMPI_Request_get_status");
     atomic_store_explicit(&ready, true, memory_order_release);
 }
 

@@ -18,6 +18,7 @@ struct cte__mpi_real {
 #include "mpi_calls.def"
     __typeof__(&MPI_Init) init;
     __typeof__(&MPI_Init_thread) init_thread;
+    __typeof__(&MPI_Request_get_status) request_get_status;
 };
 
 /* Resolved at the first call. */

@@ -56,6 +56,8 @@ int cte__mpi_typemap_get(MPI_Datatype type, struct cte__mpi_typemap **out);
 /* That of a predefined type that programs use all the time, without further ado; else NULL. */
 struct cte__mpi_typemap *cte__mpi_typemap_common(MPI_Datatype type);
 void cte__mpi_typemap_put(struct cte__mpi_typemap *map);
+/* One more who gives it back. */
+void cte__mpi_typemap_hold(struct cte__mpi_typemap *map);
 
 /* A place in the endless repetition of a typemap. */
 struct cte__mpi_cursor {

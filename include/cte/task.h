@@ -40,6 +40,7 @@
 
 #include <cte/blob.h>
 #include <cte/client.h>
+#include <cte/file.h>
 #include <cte/status.h>
 #include <cte/telemetry.h>
 
@@ -159,6 +160,22 @@ cte_status cte_tag_query_async(cte_client *client, const char *regex, cte_query_
 cte_status cte_blob_query_async(cte_client *client, const char *tag_regex, const char *blob_regex,
                                 cte_query_scope scope, uint64_t max, cte_blob_visitor visit,
                                 void *context, const cte_task_callback *callback, cte_task **task);
+
+/**
+ * Starts a function of the program, whose return value becomes the task's status.  In it nothing
+ * waits for tasks, as in a callback.  It has no order towards any other operation.
+ */
+cte_status cte_client_run_async(cte_client *client, cte_status (*run)(void *context), void *context,
+                                const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_file_write(); the segments are copied, the file must not be closed meanwhile. */
+cte_status cte_file_write_async(cte_file *file, const cte_file_segment *segments, size_t count,
+                                const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_file_read(); the segments are copied, the file must not be closed meanwhile. */
+cte_status cte_file_read_async(cte_file *file, const cte_file_segment *segments, size_t count,
+                               uint64_t *transferred, const cte_task_callback *callback,
+                               cte_task **task);
 
 /** Starts cte_client_flush(); to flush what other tasks put, wait for them first. */
 cte_status cte_client_flush_async(cte_client *client, cte_persistence level,

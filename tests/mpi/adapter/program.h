@@ -29,6 +29,6 @@ struct program {
     const char *name;
     void (*run)(void);
 };
-extern const struct program access_programs[], call_programs[], edge_programs[];
+extern const struct program access_programs[], call_programs[], edge_programs[], later_programs[];
 
 #endif
