@@ -11,8 +11,8 @@
  * the caller's and must stay until the task is complete.  A handle of a tag may be closed at once.
  *
  * Order: operations on one blob that one thread starts run in that order, as do operations on one
- * tag by its name.  All others may run in any order, several at a time: if one needs another, wait
- * for that first.
+ * tag by its name, or on one target.  All others may run in any order, several at a time: if one
+ * needs another, wait for that first.
  *
  * Room: a client has at most `performance.max_concurrent_operations` operations under way.  When it
  * has, starting one more waits until one is complete; so do not start one while holding a lock that
@@ -42,6 +42,7 @@
 #include <cte/client.h>
 #include <cte/file.h>
 #include <cte/status.h>
+#include <cte/target.h>
 #include <cte/telemetry.h>
 
 #ifdef __cplusplus
@@ -192,6 +193,22 @@ cte_status cte_telemetry_poll_async(cte_client *client, uint64_t logical_time,
                                     cte_telemetry_entry *entries, size_t capacity, size_t *count,
                                     uint64_t *dropped, const cte_task_callback *callback,
                                     cte_task **task);
+
+/** Starts cte_target_register(); the configuration must stay until the task is complete. */
+cte_status cte_target_register_async(cte_client *client, const cte_config *config, uint32_t index,
+                                     const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_target_unregister(). */
+cte_status cte_target_unregister_async(cte_client *client, const char *name,
+                                       const cte_task_callback *callback, cte_task **task);
+
+/** Starts cte_target_stat(). */
+cte_status cte_target_stat_async(cte_client *client, const cte_task_callback *callback,
+                                 cte_task **task);
+
+/** Starts cte_target_get_info(). */
+cte_status cte_target_get_info_async(cte_client *client, const char *name, cte_target_info *info,
+                                     const cte_task_callback *callback, cte_task **task);
 
 /** Starts cte_blob_put(). */
 cte_status cte_blob_put_async(cte_tag *tag, const char *name, uint64_t offset, const void *data,

@@ -307,6 +307,37 @@ static void test_telemetry(void **state)
     assert_int_equal(entries[count - 1].size, 3);
 }
 
+static void test_targets(void **state)
+{
+    (void)state;
+    char text[3 * PATH_MAX], error[512], path[PATH_MAX + 20];
+    cte_config *config;
+    cte_target_info info;
+    cte_task *tasks[4];
+    uint32_t count = 0;
+    snprintf(path, sizeof path, "%s/more", directory);
+    snprintf(text, sizeof text,
+             "store: {directory: '%s'}\n"
+             "storage: [{bdev_type: file, path: '%s', capacity_limit: 8MiB, score: 0.5}]\n",
+             directory, path);
+    assert_int_equal(cte_config_parse(text, "test", &config, error, sizeof error), CTE_OK);
+    /* Operations on one target keep their order. */
+    assert_int_equal(cte_target_register_async(client, config, 0, NULL, &tasks[0]), CTE_OK);
+    assert_int_equal(cte_target_get_info_async(client, path, &info, NULL, &tasks[1]), CTE_OK);
+    assert_int_equal(cte_target_unregister_async(client, path, NULL, &tasks[2]), CTE_OK);
+    assert_int_equal(cte_target_stat_async(client, NULL, &tasks[3]), CTE_OK);
+    for (int i = 0; i < 4; i++)
+        assert_int_equal(finish(tasks[i]), CTE_OK);
+    cte_config_free(config);
+    assert_string_equal(info.kind, "file");
+    assert_int_equal(cte_client_targets(client, NULL, 0, &count), CTE_OK);
+    assert_int_equal(count, 1);
+    assert_int_equal(cte_target_register_async(client, NULL, 0, NULL, &tasks[0]), -EINVAL);
+    assert_int_equal(cte_target_unregister_async(client, NULL, NULL, &tasks[0]), -EINVAL);
+    assert_int_equal(cte_target_unregister_async(client, path, NULL, &tasks[0]), CTE_OK);
+    assert_int_equal(finish(tasks[0]), CTE_ERR_NOT_FOUND);
+}
+
 /* Puts, gets and deletions of one blob happen in the order in which they were started. */
 static void test_order(void **state)
 {
@@ -656,6 +687,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_queries, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_places, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_telemetry, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_targets, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_order, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_refusals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_close_pending, set_up, tear_down),
