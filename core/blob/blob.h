@@ -71,6 +71,8 @@ struct cte__span_list {
 /* Pages whose checksums need no memory of their own in a snapshot. */
 enum { CTE__SNAPSHOT_FEW = 16 };
 
+struct cte__cache_use;
+
 /* A private copy of a blob's map. */
 struct cte__snapshot {
     cte__unit entry; /* 0: there is no such blob */
@@ -84,6 +86,7 @@ struct cte__snapshot {
     uint32_t small_bytes; /* of a small blob, which has no spans; else 0 */
     uint32_t small_checksum;
     char small[CTE__SMALL_MAX];
+    struct cte__cache_use *cache; /* for what is read as of the snapshot; NULL: none */
 };
 
 /* A snapshot of no blob at all. */

@@ -8,6 +8,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "blob/blob.h"
+#include "blob/cache.h"
 #include "blob/change.h"
 
 enum { READ_TRIES_UNLOCKED = 16, RUN_PAGES_MAX = 1024 };
@@ -101,16 +102,39 @@ static cte_status read_runs(struct cte__store *store, const struct cte__span *sp
                             : status;
 }
 
+/* What the cache has of a page of a span, if that is right. */
+static bool find_cached(const struct cte__store *store, struct cte__cache_use *cache,
+                        const struct cte__span *span, uint32_t i, char *page)
+{
+    return cte__cache_find(cache, span->index + i, page) &&
+           verify(store, page, span->index + i, span->checksums[i]) == CTE_OK;
+}
+
+/* The cache for pages of a span; NULL: there is none, or the target is as fast. */
+static struct cte__cache_use *cache_for(struct cte__store *store,
+                                        const struct cte__snapshot *snapshot,
+                                        const struct cte__span *span)
+{
+    const struct cte__open_target *open;
+    if (!snapshot->cache ||
+        cte__target_open(store, cte__page_target(span->page), &open) != CTE_OK ||
+        open->ops->capabilities & CTE__TARGET_AS_MEMORY)
+        return NULL;
+    return snapshot->cache;
+}
+
 /* Bytes [start, end) of page `i` of a span, by way of a bounce buffer. */
-static cte_status read_part(struct cte__store *store, const struct cte__span *span, uint32_t i,
-                            uint32_t start, uint32_t end, char *base,
-                            struct cte__piece_list *missing)
+static cte_status read_part(struct cte__store *store, const struct cte__span *span,
+                            struct cte__cache_use *cache, uint32_t i, uint32_t start, uint32_t end,
+                            char *base)
 {
     _Alignas(64) char bounce[CTE__PAGE_BYTES];
-    if (span->state == CTE__PAGE_PARTIAL)
-        return read_runs(store, span, start, end, base, missing);
-    cte_status status =
-        cte__page_read(store, span->page + i, span->index + i, span->checksums[i], bounce);
+    cte_status status = CTE_OK;
+    if (!cache || !find_cached(store, cache, span, i, bounce)) {
+        status = cte__page_read(store, span->page + i, span->index + i, span->checksums[i], bounce);
+        if (status == CTE_OK && cache)
+            cte__cache_keep(cache, span->index + i, bounce);
+    }
     if (status == CTE_OK)
         memcpy(base, bounce + start, end - start);
     return status;
@@ -132,24 +156,57 @@ static cte_status read_whole(struct cte__store *store, const struct cte__span *s
     return status;
 }
 
-/* Reads [at, *stop) of a piece from a span that covers `at`; *stop is set to where it got. */
-static cte_status read_span(struct cte__store *store, const struct cte__span *span, uint64_t at,
-                            uint64_t end, char *base, uint64_t *stop,
-                            struct cte__piece_list *missing)
+/* The same, and keeps the pages. */
+static cte_status read_and_keep(struct cte__store *store, const struct cte__span *span,
+                                struct cte__cache_use *cache, uint32_t i, uint32_t count,
+                                char *base)
 {
+    cte_status status = count > 0 ? read_whole(store, span, i, count, base) : CTE_OK;
+    for (uint32_t n = 0; n < count && status == CTE_OK; n++)
+        cte__cache_keep(cache, span->index + i + n, base + cte__pages_to_bytes(n));
+    return status;
+}
+
+/* The same, from the cache as far as it has them, and the pages in between in one transfer each. */
+static cte_status read_cached(struct cte__store *store, const struct cte__span *span,
+                              struct cte__cache_use *cache, uint32_t i, uint32_t count, char *base)
+{
+    cte_status status = CTE_OK;
+    uint32_t missed = 0; /* so many before n */
+    for (uint32_t n = 0; n < count && status == CTE_OK; n++) {
+        if (!find_cached(store, cache, span, i + n, base + cte__pages_to_bytes(n))) {
+            missed++;
+            continue;
+        }
+        status = read_and_keep(store, span, cache, i + n - missed, missed,
+                               base + cte__pages_to_bytes(n - missed));
+        missed = 0;
+    }
+    return status == CTE_OK ? read_and_keep(store, span, cache, i + count - missed, missed,
+                                            base + cte__pages_to_bytes(count - missed))
+                            : status;
+}
+
+/* Reads [at, *stop) of a piece from a span that covers `at`; *stop is set to where it got. */
+static cte_status read_span(struct cte__store *store, const struct cte__snapshot *snapshot,
+                            const struct cte__span *span, uint64_t at, uint64_t end, char *base,
+                            uint64_t *stop, struct cte__piece_list *missing)
+{
+    struct cte__cache_use *cache;
     uint32_t i = (uint32_t)((at >> CTE__PAGE_SHIFT) - span->index);
     uint64_t page_start = cte__align_down(at, CTE__PAGE_BYTES);
-    uint64_t whole = at == page_start && span->state != CTE__PAGE_PARTIAL
-                         ? cte__min((end >> CTE__PAGE_SHIFT) - (at >> CTE__PAGE_SHIFT),
-                                    cte__min(span->count - i, RUN_PAGES_MAX))
-                         : 0;
-    if (whole > 0) {
-        *stop = at + cte__pages_to_bytes(whole);
-        return read_whole(store, span, i, (uint32_t)whole, base);
-    }
     *stop = cte__min(page_start + CTE__PAGE_BYTES, end);
-    return read_part(store, span, i, (uint32_t)(at - page_start), (uint32_t)(*stop - page_start),
-                     base, missing);
+    uint32_t start = (uint32_t)(at - page_start), length = (uint32_t)(*stop - at);
+    if (span->state == CTE__PAGE_PARTIAL)
+        return read_runs(store, span, start, start + length, base, missing);
+    cache = cache_for(store, snapshot, span);
+    if (length < CTE__PAGE_BYTES)
+        return read_part(store, span, cache, i, start, start + length, base);
+    uint32_t count =
+        (uint32_t)cte__min((end - at) >> CTE__PAGE_SHIFT, cte__min(span->count - i, RUN_PAGES_MAX));
+    *stop = at + cte__pages_to_bytes(count);
+    return cache ? read_cached(store, span, cache, i, count, base)
+                 : read_whole(store, span, i, count, base);
 }
 
 static cte_status read_piece(struct cte__store *store, const struct cte__snapshot *snapshot,
@@ -167,7 +224,7 @@ static cte_status read_piece(struct cte__store *store, const struct cte__snapsho
             stop = cte__min(start, end);
             status = miss(missing, at, stop - at, base);
         } else {
-            status = read_span(store, span, at, end, base, &stop, missing);
+            status = read_span(store, snapshot, span, at, end, base, &stop, missing);
             i += stop >= start + cte__pages_to_bytes(span->count);
         }
         at = stop;
@@ -269,6 +326,7 @@ static cte_status try_get(struct get *get, bool keep_locked, bool *current)
 {
     struct cte__locked_blob blob;
     struct cte__snapshot snapshot;
+    struct cte__cache_use cache;
     uint64_t first, end;
     page_range(get, &first, &end);
     cte_status status = cte__blob_lock(get->store, get->key, &blob);
@@ -281,6 +339,10 @@ static cte_status try_get(struct get *get, bool keep_locked, bool *current)
         cte__shard_unlock(blob.shard);
     if (get->missing)
         get->missing->count = 0;
+    if (get->store->cache) {
+        cache = cte__cache_begin(get->store->cache, snapshot.entry, snapshot.version);
+        snapshot.cache = &cache;
+    }
     if (status == CTE_OK)
         status = blob.entry == 0 && get->key->type == CTE__ENTRY_BLOB ? CTE_ERR_NOT_FOUND
                                                                       : read_pieces(get, &snapshot);
@@ -290,6 +352,8 @@ static cte_status try_get(struct get *get, bool keep_locked, bool *current)
                cte__blob_is_current(get->store, get->key, &snapshot);
     if (keep_locked)
         cte__shard_unlock(blob.shard);
+    if (snapshot.cache)
+        cte__cache_end(snapshot.cache, *current);
     cte__snapshot_free(&snapshot);
     return status;
 }

@@ -15,6 +15,7 @@ void cte__snapshot_init(struct cte__snapshot *snapshot)
     snapshot->checksums = snapshot->few;
     snapshot->run_lists = NULL;
     snapshot->small_bytes = 0;
+    snapshot->cache = NULL;
     cte__span_list_init(&snapshot->list);
 }
 

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/log.h"
+#include "blob/cache.h"
 #include "blob/tag.h"
 #include "file/outside.h"
 #include "file/kept.h"
@@ -14,6 +15,23 @@
 #include "telemetry/summary.h"
 
 enum { ERROR_BYTES = 1024 };
+
+/* What the store holds for this client; missing memory for a cache only means that there is none.
+ */
+static cte_status equip(cte_client *client)
+{
+    uint64_t cache_bytes = (uint64_t)client->config->blob_cache_mb << 20;
+    if (cache_bytes > 0)
+        client->store->cache = cte__cache_new(cache_bytes);
+    return cte__task_pool_new(client->config, &client->store->tasks);
+}
+
+static void detach(cte_client *client)
+{
+    cte__cache_free(client->store->cache);
+    client->store->cache = NULL;
+    cte__store_detach(client->store);
+}
 
 cte_status cte__client_open(const cte_config *config, bool create, cte_client **out)
 {
@@ -42,9 +60,9 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
         free(client);
         return status;
     }
-    status = cte__task_pool_new(client->config, &client->store->tasks);
+    status = equip(client);
     if (status != CTE_OK) {
-        cte__store_detach(client->store);
+        detach(client);
         cte_config_free(client->config);
         pthread_mutex_destroy(&client->lock);
         free(client);
@@ -80,7 +98,7 @@ cte_status cte__client_release(cte_client *client)
                        client->store->directory, cte_status_string(status));
     if (!client->observer)
         cte__orphan_kept_files(client->store);
-    cte__store_detach(client->store);
+    detach(client);
     cte_config_free(client->config);
     pthread_mutex_destroy(&client->lock);
     free(client);
@@ -123,6 +141,23 @@ cte_status cte_client_flush(cte_client *client, cte_persistence level, uint64_t 
     if (volatile_bytes)
         *volatile_bytes = remaining;
     return status == CTE_OK && !volatile_bytes && remaining > 0 ? -ENOTSUP : status;
+}
+
+cte_status cte_client_cache_stats(cte_client *client, cte_cache_stats *stats)
+{
+    struct cte__store *store;
+    cte_status status = stats ? cte__client_store(client, &store) : -EINVAL;
+    if (status != CTE_OK)
+        return status;
+    *stats = (cte_cache_stats){0};
+    if (store->cache) {
+        struct cte__cache_totals totals = cte__cache_totals(store->cache);
+        *stats = (cte_cache_stats){.hits = totals.hits,
+                                   .misses = totals.misses,
+                                   .cached_bytes = cte__pages_to_bytes(totals.pages),
+                                   .limit_bytes = totals.limit_bytes};
+    }
+    return CTE_OK;
 }
 
 void cte__client_summarise(cte_client *client, const char *path, const cte_file_stats *stats)

@@ -43,6 +43,7 @@ struct cte__target_handle {
 };
 
 struct cte__task_pool;
+struct cte__cache;
 
 struct cte__store {
     char directory[PATH_MAX]; /* <store_directory>/cte-<uid>-<name> */
@@ -62,6 +63,7 @@ struct cte__store {
     pthread_mutex_t slot_lock;
     _Atomic uint64_t slot;        /* fork generation << 32 | owner word of this process */
     struct cte__task_pool *tasks; /* of the client that attached (core/task); NULL: none */
+    struct cte__cache *cache;     /* likewise (core/blob) */
     bool checksum;                /* as the header says: one store, one answer */
     bool record;                  /* this process leaves telemetry */
     struct cte__ring telemetry;

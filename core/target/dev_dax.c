@@ -274,8 +274,8 @@ static cte_status dax_sync(void *opaque)
 
 const struct cte__target_ops cte__target_dev_dax = {
     .kind = "dev_dax",
-    .capabilities =
-        CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE | CTE__TARGET_BY_MEMORY,
+    .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE |
+                    CTE__TARGET_BY_MEMORY | CTE__TARGET_AS_MEMORY,
     .kind_rank = 0.8f,
     .nominal_bytes_per_s = 4000000000,
     .nominal_latency_ns = 2000,

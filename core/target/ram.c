@@ -48,7 +48,7 @@ static cte_status ram_sync(void *opaque)
 
 const struct cte__target_ops cte__target_ram = {
     .kind = "ram",
-    .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SUMS,
+    .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SUMS | CTE__TARGET_AS_MEMORY,
     .kind_rank = 1.0f,
     .nominal_bytes_per_s = 8000000000,
     .nominal_latency_ns = 1000,

@@ -22,6 +22,7 @@ enum cte__target_capability {
     CTE__TARGET_SHARED = 1u << 2,           /* other nodes reach it by the same path */
     CTE__TARGET_BY_MEMORY = 1u << 3, /* bytes may move by copies in memory, without system calls */
     CTE__TARGET_SUMS = 1u << 4,      /* sums pages while it moves them */
+    CTE__TARGET_AS_MEMORY = 1u << 5, /* reads about as fast as memory: copies of it gain nothing */
 };
 
 /* How bytes get there, for the kinds that know several ways; the others ignore it. */

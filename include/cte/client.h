@@ -102,6 +102,22 @@ typedef struct cte_target_info {
 cte_status cte_client_targets(cte_client *client, cte_target_info *infos, uint32_t capacity,
                               uint32_t *count);
 
+/** What the memory for copies of blobs did (`performance.blob_cache_size_mb`), in this process. */
+typedef struct cte_cache_stats {
+    uint64_t hits;         /**< pages (4 KiB) that gets found in it, since this process opened the
+                                client or was forked */
+    uint64_t misses;       /**< pages that they looked for and read from a target */
+    uint64_t cached_bytes; /**< of blobs that are there now */
+    uint64_t limit_bytes;  /**< what it may use in all; 0: there is none, and nothing is counted */
+} cte_cache_stats;
+
+/**
+ * Tells how well the memory for copies of blobs serves.
+ * @param client  NULL: cte_client_default()
+ * @return -EINVAL if `stats` is NULL
+ */
+cte_status cte_client_cache_stats(cte_client *client, cte_cache_stats *stats);
+
 /** What stored data shall survive. */
 typedef enum cte_persistence {
     CTE_PERSIST_PROCESS, /**< the death of any process: true of all data as soon as a call returned */
