@@ -47,6 +47,14 @@ struct cte__mpi_comm {
     cte_comm table;
 };
 
+/* What the hints of an open say; as configured where they say nothing. */
+struct cte__mpi_hints {
+    int mode;  /* cte_file_mode */
+    int drain; /* cte_file_drain_policy */
+    float score;
+    uint64_t chunk_bytes;
+};
+
 /* Who keeps a file's shared pointer: MPICH; this process, which has the file for itself; or the
  * file's record in the store. */
 enum cte__mpi_keeper { CTE__MPI_KEPT_BY_MPICH, CTE__MPI_KEPT_HERE, CTE__MPI_KEPT_IN_STORE };
@@ -62,6 +70,7 @@ struct cte__mpi_file {
     char *path;
     struct cte__mpi_comm comm;
     int amode;
+    struct cte__mpi_hints hints;
     bool atomic; /* accesses are atomic towards those of others whose handles are */
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;
@@ -216,11 +225,6 @@ int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective);
 int cte__mpi_hatch_leave(struct cte__mpi_file *file, bool collective, int code);
 
 /* --- hints.c --- */
-struct cte__mpi_hints {
-    int mode;  /* cte_file_mode */
-    int drain; /* cte_file_drain_policy */
-    float score;
-};
 void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
 
 /* --- lifecycle.c --- */

@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "adapter.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -80,6 +81,21 @@ static void get_score(MPI_Info info, float *out)
         complain(CTE_MPIIO_HINT_SCORE, value, "a number from 0 to 1");
 }
 
+static void get_chunk_size(MPI_Info info, uint64_t *out)
+{
+    char value[MPI_MAX_INFO_VAL + 1];
+    if (!get(info, CTE_MPIIO_HINT_CHUNK_SIZE, value))
+        return;
+    char *end;
+    unsigned long long bytes = strtoull(value, &end, 10);
+    bool fine = end != value && *end == '\0' && bytes >= 65536 && bytes <= 16777216 &&
+                (bytes & (bytes - 1)) == 0;
+    if (fine)
+        *out = bytes;
+    else
+        complain(CTE_MPIIO_HINT_CHUNK_SIZE, value, "a power of two from 65536 to 16777216");
+}
+
 static void look_for_unknown(MPI_Info info)
 {
     int count = 0;
@@ -89,8 +105,8 @@ static void look_for_unknown(MPI_Info info)
         if (PMPI_Info_get_nthkey(info, i, key) != MPI_SUCCESS || strncmp(key, "cte_", 4) != 0)
             continue;
         if (strcmp(key, CTE_MPIIO_HINT_MODE) != 0 && strcmp(key, CTE_MPIIO_HINT_DRAIN) != 0 &&
-            strcmp(key, CTE_MPIIO_HINT_SCORE) != 0)
-            complain(key, NULL, "cte_mode, cte_drain and cte_score");
+            strcmp(key, CTE_MPIIO_HINT_SCORE) != 0 && strcmp(key, CTE_MPIIO_HINT_CHUNK_SIZE) != 0)
+            complain(key, NULL, "cte_mode, cte_drain, cte_score and cte_chunk_size");
     }
 }
 
@@ -99,10 +115,47 @@ void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints)
     hints->mode = CTE_FILE_MODE_CONFIG;
     hints->drain = CTE_FILE_DRAIN_CONFIG;
     hints->score = -1.0f;
+    hints->chunk_bytes = 0;
     if (info == MPI_INFO_NULL)
         return;
     get_choice(info, CTE_MPIIO_HINT_MODE, modes, "default, scratch or bypass", &hints->mode);
     get_choice(info, CTE_MPIIO_HINT_DRAIN, drains, "on_close, async or never", &hints->drain);
     get_score(info, &hints->score);
+    get_chunk_size(info, &hints->chunk_bytes);
     look_for_unknown(info);
 }
+
+static void set_choice(MPI_Info info, const char *key, const struct choice *choices, int value)
+{
+    for (const struct choice *c = choices; c->word; c++)
+        if (c->value == value)
+            PMPI_Info_set(info, key, c->word);
+}
+
+static void tell(MPI_Info info, const struct cte__mpi_file *file)
+{
+    char text[32];
+    set_choice(info, CTE_MPIIO_HINT_MODE, modes, file->hints.mode);
+    set_choice(info, CTE_MPIIO_HINT_DRAIN, drains, file->hints.drain);
+    if (file->hints.score >= 0) {
+        snprintf(text, sizeof text, "%g", (double)file->hints.score);
+        PMPI_Info_set(info, CTE_MPIIO_HINT_SCORE, text);
+    }
+    uint64_t bytes = cte_file_chunk_bytes(file->file);
+    if (bytes > 0) {
+        snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
+        PMPI_Info_set(info, CTE_MPIIO_HINT_CHUNK_SIZE, text);
+    }
+}
+
+/* MPICH tells the hints that it knows. */
+int MPI_File_get_info(MPI_File fh, MPI_Info *info)
+{
+    int code = REAL(get_info)(fh, info);
+    struct cte__mpi_file *file = cte__mpi_find(fh);
+    if (file && code == MPI_SUCCESS)
+        tell(*info, file);
+    return code;
+}
+
+CTE__MPI_PROFILING_NAME(get_info)

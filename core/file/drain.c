@@ -259,7 +259,7 @@ cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_f
 {
     cte__unit tag;
     *bytes = 0;
-    cte_status status = cte__tracked_open(client, fd, path, mode, drain, &tag);
+    cte_status status = cte__tracked_open(client, fd, path, mode, drain, 0, &tag);
     if (status != CTE_OK)
         return status;
     uint64_t start = cte__monotonic_ns();

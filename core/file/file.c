@@ -34,6 +34,12 @@ static cte_file_options options_of(const cte_file_options *given)
     return options;
 }
 
+static bool is_chunk_size(uint64_t bytes)
+{
+    return bytes >= CTE__CHUNK_BYTES_MIN && bytes <= CTE__CHUNK_BYTES_MAX &&
+           (bytes & (bytes - 1)) == 0;
+}
+
 static bool wants_tiers(cte_client *client, const char *absolute_path, cte_file_mode *mode)
 {
     struct stat st;
@@ -60,7 +66,8 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             options->drain == CTE_FILE_DRAIN_CONFIG ? client->config->drain : options->drain;
         file->score = options->score < 0 ? client->config->score : options->score;
         file->scratch = mode == CTE_FILE_MODE_SCRATCH;
-        status = cte__tracked_open(client, file->fd, absolute, mode, file->drain, &file->tag);
+        status = cte__tracked_open(client, file->fd, absolute, mode, file->drain,
+                                   options->chunk_bytes, &file->tag);
         if (status == CTE_OK) {
             cte__client_retain(client);
             file->client = client;
@@ -101,6 +108,8 @@ cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t
                          const cte_file_options *given, cte_file **out)
 {
     cte_file_options options = options_of(given);
+    if (options.chunk_bytes != 0 && !is_chunk_size(options.chunk_bytes))
+        return -EINVAL;
     cte_file *file = calloc(1, sizeof *file);
     if (!file)
         return -ENOMEM;
@@ -125,6 +134,11 @@ cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t
     }
     *out = file;
     return CTE_OK;
+}
+
+uint64_t cte_file_chunk_bytes(const cte_file *file)
+{
+    return file->client ? file->chunk_bytes : 0;
 }
 
 bool cte_file_is_tracked(const cte_file *file)

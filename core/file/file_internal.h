@@ -10,6 +10,8 @@
 #include "coherence/coherence.h"
 #include "store/layout.h"
 
+enum { CTE__CHUNK_BYTES_MIN = 64 << 10, CTE__CHUNK_BYTES_MAX = 16 << 20 }; /* as file.chunk_size */
+
 struct cte_file {
     int fd; /* the real file */
     bool readable, writable;

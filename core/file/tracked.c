@@ -361,7 +361,8 @@ static cte_status note_open(cte_client *client, cte__unit tag, uint16_t owner)
 }
 
 cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_path,
-                             cte_file_mode mode, cte_file_drain_policy drain, cte__unit *tag)
+                             cte_file_mode mode, cte_file_drain_policy drain, uint64_t chunk_bytes,
+                             cte__unit *tag)
 {
     struct cte__store *store = client->store;
     struct cte__file_identity identity = {.mark = "\0inode"};
@@ -381,7 +382,7 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         struct cte__tag_record *record = cte__tag_at(store, *tag);
         cte__tracked_lock(store, *tag, fd);
         if (record->chunk_bytes == 0)
-            record->chunk_bytes = client->config->chunk_bytes;
+            record->chunk_bytes = chunk_bytes != 0 ? chunk_bytes : client->config->chunk_bytes;
         /* Again: completing somebody's truncation may just have cut the file. */
         if (fstat(fd, &st) != 0)
             status = -errno;

@@ -17,9 +17,11 @@ struct cte__file_identity {
     uint64_t device, inode;
 };
 
-/* Gets this process onto a file's record, making it if needed; the real file is open as `fd`. */
+/* Gets this process onto a file's record, making it if needed; the real file is open as `fd`.
+ * @param chunk_bytes  for a file that has no chunks yet; 0: as configured */
 cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_path,
-                             cte_file_mode mode, cte_file_drain_policy drain, cte__unit *tag);
+                             cte_file_mode mode, cte_file_drain_policy drain, uint64_t chunk_bytes,
+                             cte__unit *tag);
 
 /* Leaves.  The last opener of the node takes clean (scratch: all) data out of the store. */
 void cte__tracked_close(cte_client *client, cte__unit tag);

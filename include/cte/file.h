@@ -56,11 +56,14 @@ typedef struct cte_file_options {
     cte_file_drain_policy drain;
     float score;                  /**< 0 … 1 for new data, negative: as configured */
     const cte_comm *comm;         /**< processes that open it together, NULL: alone; must outlive the file */
+    uint64_t chunk_bytes; /**< pieces that the file is kept in: a power of two from 64 KiB to 16 MiB;
+                             0: as configured.  Who has the file open already, or left data of it in
+                             the store, has decided. */
 } cte_file_options;
 
 #define CTE_FILE_OPTIONS_INIT                                                                      \
     {                                                                                              \
-        sizeof(cte_file_options), CTE_FILE_MODE_CONFIG, CTE_FILE_DRAIN_CONFIG, -1.0f, NULL         \
+        sizeof(cte_file_options), CTE_FILE_MODE_CONFIG, CTE_FILE_DRAIN_CONFIG, -1.0f, NULL, 0      \
     }
 
 /** One piece of a transfer, contiguous in the file and in memory. */
@@ -79,13 +82,16 @@ typedef struct cte_file_segment {
  * @param perm     as for open(2)
  * @param options  NULL: defaults
  * @param out      receives the handle; free with cte_file_close()
- * @return -errno of open(2), or a status of the store
+ * @return -errno of open(2), -EINVAL for a bad option, or a status of the store
  */
 cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t perm,
                          const cte_file_options *options, cte_file **out);
 
 /** True if the file really goes through the tiers, false if it passes through to the real file. */
 bool cte_file_is_tracked(const cte_file *file);
+
+/** Bytes of the pieces that the file is kept in; 0 if it passes through to the real file. */
+uint64_t cte_file_chunk_bytes(const cte_file *file);
 
 /**
  * Writes segments.  Their order does not matter unless they overlap: then the later one wins.

@@ -20,4 +20,8 @@
 /** "0" … "1": score of newly written data; 1 asks for the fastest tier. */
 #define CTE_MPIIO_HINT_SCORE "cte_score"
 
+/** Bytes, a power of two from 65536 to 16777216: the pieces that the file is kept in, unless
+ * somebody has it open already or left data of it in the store. */
+#define CTE_MPIIO_HINT_CHUNK_SIZE "cte_chunk_size"
+
 #endif

@@ -182,6 +182,43 @@ static void hints(void)
     MPI_Info_free(&info);
 }
 
+/* What get_info tells of hints, ours and MPICH's; run with the adapter only. */
+static void hints_told(void)
+{
+    static const char *const expected[][2] = {{"cte_mode", "scratch"},
+                                              {"cte_score", "0.25"},
+                                              {"cte_chunk_size", "262144"},
+                                              {"cb_buffer_size", "65536"}};
+    char value[MPI_MAX_INFO_VAL + 1], all[300000], back[300000];
+    MPI_Info info, used;
+    MPI_File f;
+    int found;
+    MPI_Info_create(&info);
+    for (int i = 0; i < 4; i++)
+        MPI_Info_set(info, expected[i][0], expected[i][1]);
+    MPI_File_open(MPI_COMM_WORLD, "told", CREATE, info, &f);
+    MPI_File_get_info(f, &used);
+    for (int i = 0; i < 4; i++) {
+        MPI_Info_get(used, expected[i][0], MPI_MAX_INFO_VAL, value, &found);
+        if (!found || strcmp(value, expected[i][1]) != 0) {
+            fprintf(stderr, "%s is told as %s\n", expected[i][0], found ? value : "nothing");
+            MPI_Abort(MPI_COMM_WORLD, 4);
+        }
+    }
+    MPI_Info_get(used, "cte_drain", MPI_MAX_INFO_VAL, value, &found);
+    /* Pieces of that size hold what is written across them. */
+    fill(all, sizeof all, 3);
+    MPI_File_write_at(f, (MPI_Offset)rank * (int)sizeof all + 262100, all, sizeof all, MPI_BYTE,
+                      MPI_STATUS_IGNORE);
+    MPI_File_read_at(f, (MPI_Offset)rank * (int)sizeof all + 262100, back, sizeof all, MPI_BYTE,
+                     MPI_STATUS_IGNORE);
+    if (found || memcmp(all, back, sizeof all) != 0)
+        MPI_Abort(MPI_COMM_WORLD, 4);
+    MPI_File_close(&f);
+    MPI_Info_free(&used);
+    MPI_Info_free(&info);
+}
+
 /* Files that are renamed, replaced or deleted when they are closed, but perhaps not drained. */
 static void moved(void)
 {
@@ -227,6 +264,7 @@ static void bypass(void)
     MPI_Info_create(&info);
     MPI_Info_set(info, "cte_mode", "bypass");
     MPI_Info_set(info, "cte_score", "very high");
+    MPI_Info_set(info, "cte_chunk_size", "100000");
     MPI_File_open(MPI_COMM_WORLD, "bypass", CREATE, info, &f);
     MPI_File_write_at(f, rank * 4, &rank, 1, MPI_INT, MPI_STATUS_IGNORE);
     MPI_File_close(&f);
@@ -350,5 +388,5 @@ static void threads(void)
 const struct program edge_programs[] = {
     {"errors", errors},       {"modes", modes},     {"many_handles", many_handles},
     {"left_open", left_open}, {"moved", moved},     {"children", children},
-    {"hints", hints},         {"bypass", bypass},   {"faults", faults},
+    {"hints", hints}, {"hints_told", hints_told},         {"bypass", bypass},   {"faults", faults},
     {"far_away", far_away},   {"threads", threads}, {NULL, NULL}};

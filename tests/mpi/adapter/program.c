@@ -85,8 +85,8 @@ MPI_File open_file(const char *name, int amode)
 
 int main(int argc, char **argv)
 {
-    const struct program *groups[] = {access_programs, call_programs, edge_programs,
-                                      later_programs};
+    const struct program *groups[] = {access_programs, call_programs, edge_programs, later_programs,
+                                      oracle_programs};
     int provided;
     if (argc == 2 && strcmp(argv[1], "threads") == 0)
         MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);
@@ -95,7 +95,7 @@ int main(int argc, char **argv)
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &ranks);
     int found = 0;
-    for (int g = 0; g < 4; g++)
+    for (int g = 0; g < 5; g++)
         for (const struct program *p = groups[g]; p->name; p++)
             if (argc == 2 && strcmp(argv[1], p->name) == 0) {
                 p->run();

@@ -29,6 +29,7 @@ struct program {
     const char *name;
     void (*run)(void);
 };
-extern const struct program access_programs[], call_programs[], edge_programs[], later_programs[];
+extern const struct program access_programs[], call_programs[], edge_programs[], later_programs[],
+    oracle_programs[];
 
 #endif

@@ -152,25 +152,25 @@ static void one_operation(struct session *s)
 {
     struct handle *h = some_handle(s);
     unsigned kind = (unsigned)rng_below(&s->random, 100);
-    if (kind < 28)
+    if (kind < 25)
         op_independent(s, h);
-    else if (kind < 48)
+    else if (kind < 44)
         op_collective(s, h);
-    else if (kind < 58)
+    else if (kind < 57)
         op_batch(s, h);
-    else if (kind < 69)
+    else if (kind < 66)
         handle_set_view(s, h);
-    else if (kind < 79)
+    else if (kind < 74)
         boundary(s);
-    else if (kind < 85)
+    else if (kind < 80)
         op_query(s, h);
-    else if (kind < 89)
+    else if (kind < 84)
         op_seek(s, h);
-    else if (kind < 92)
+    else if (kind < 87)
         op_resize(s, h);
-    else if (kind < 94)
+    else if (kind < 92)
         op_shared(s, h);
-    else if (kind < 96)
+    else if (kind < 94)
         op_invalid(s, h);
     else if (kind < 97)
         op_atomicity(s, h);
