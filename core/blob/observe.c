@@ -2,6 +2,7 @@
 #include "blob/observe.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 static void record(struct cte__store *store, uint64_t start, const struct cte__ring_event *event)
@@ -14,10 +15,10 @@ static void record(struct cte__store *store, uint64_t start, const struct cte__r
 }
 
 void cte__observe_record(struct cte__store *store, uint64_t start,
-                         const struct cte__ring_event *event)
+                         const struct cte__ring_event *event, uint8_t target)
 {
     /* What calls within this one noted is not of this one. */
-    cte__ring_notes = (struct cte__ring_notes){.target = CTE__RING_UNTOUCHED};
+    cte__ring_notes = (struct cte__ring_notes){.target = target};
     record(store, start, event);
 }
 
@@ -53,6 +54,19 @@ cte_status cte_telemetry_poll(cte_client *client, uint64_t logical_time,
     if (!store->telemetry.block)
         return CTE_ERR_STORE_CORRUPT;
     return cte__ring_poll(&store->telemetry, logical_time, entries, capacity, count, dropped);
+}
+
+cte_status cte_telemetry_target_name(cte_client *client, uint32_t target, char *name,
+                                     size_t name_bytes)
+{
+    struct cte__store *store;
+    cte_status status = name && name_bytes > 0 ? cte__client_store(client, &store) : -EINVAL;
+    if (status != CTE_OK)
+        return status;
+    if (target >= store->header->target_count || !cte__target_exists(store, target))
+        return CTE_ERR_NOT_FOUND;
+    int length = snprintf(name, name_bytes, "%s", store->header->targets[target].path);
+    return (size_t)length < name_bytes ? CTE_OK : -ERANGE;
 }
 
 const char *cte_telemetry_op_name(cte_telemetry_op op)

@@ -23,7 +23,7 @@ static inline uint64_t cte__observe_begin_on(const cte_tag *tag)
 void cte__observe_record_blob(const cte_tag *tag, uint64_t start,
                               const struct cte__ring_event *event, const char *name);
 void cte__observe_record(struct cte__store *store, uint64_t start,
-                         const struct cte__ring_event *event);
+                         const struct cte__ring_event *event, uint8_t target);
 
 /* Ends an operation on a blob; returns `status`. */
 static inline cte_status cte__observe_blob(const cte_tag *tag, uint64_t start, cte_telemetry_op op,
@@ -46,7 +46,19 @@ static inline cte_status cte__observe_tag(struct cte__store *store, uint64_t sta
     if (start != 0) {
         struct cte__ring_event event = {
             .op = (uint8_t)op, .tag_id = tag_id, .size = size, .status = status};
-        cte__observe_record(store, start, &event);
+        cte__observe_record(store, start, &event, CTE_TELEMETRY_NO_TARGET);
+    }
+    return status;
+}
+
+/* Ends an operation on a target, by its number or CTE_TELEMETRY_NO_TARGET; returns `status`. */
+static inline cte_status cte__observe_target(struct cte__store *store, uint64_t start,
+                                             cte_telemetry_op op, uint32_t target, uint64_t size,
+                                             cte_status status)
+{
+    if (start != 0) {
+        struct cte__ring_event event = {.op = (uint8_t)op, .size = size, .status = status};
+        cte__observe_record(store, start, &event, (uint8_t)target);
     }
     return status;
 }

@@ -200,11 +200,14 @@ cte_status cte_tag_find(cte_client *client, const char *name, cte_tag_id *id)
     cte_status status = id ? cte__name_check(name) : -EINVAL;
     if (status == CTE_OK)
         status = cte__client_store(client, &store);
-    if (status == CTE_OK)
-        status = cte__user_tag_open(store, name, CTE__USER_TAG_OPEN, &tag);
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(store);
+    status = cte__user_tag_open(store, name, CTE__USER_TAG_OPEN, &tag);
     if (status == CTE_OK)
         *id = cte__user_tag_id(&tag);
-    return status;
+    return cte__observe_tag(store, start, CTE_OP_TAG_FIND, status == CTE_OK ? tag.id : 0, 0,
+                            status);
 }
 
 cte_status cte_tag_name(cte_client *client, cte_tag_id id, char *name, size_t name_bytes)

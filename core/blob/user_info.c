@@ -118,8 +118,8 @@ static void add_span(struct block_list *list, const struct cte__span *span, uint
     }
 }
 
-cte_status cte_blob_blocks(cte_tag *tag, const char *name, cte_blob_block *blocks,
-                           uint32_t capacity, uint32_t *count)
+static cte_status list_blocks(cte_tag *tag, const char *name, cte_blob_block *blocks,
+                              uint32_t capacity, uint32_t *count)
 {
     struct cte__blob_key key;
     struct cte__snapshot snapshot;
@@ -141,6 +141,14 @@ cte_status cte_blob_blocks(cte_tag *tag, const char *name, cte_blob_block *block
         *count = list.count;
     cte__snapshot_free(&snapshot);
     return status;
+}
+
+cte_status cte_blob_blocks(cte_tag *tag, const char *name, cte_blob_block *blocks,
+                           uint32_t capacity, uint32_t *count)
+{
+    uint64_t start = cte__observe_begin_on(tag);
+    cte_status status = list_blocks(tag, name, blocks, capacity, count);
+    return cte__observe_blob(tag, start, CTE_OP_BLOB_BLOCKS, name, 0, 0, status);
 }
 
 /* ---- reorganizing --------------------------------------------------------------------------- */

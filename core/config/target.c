@@ -83,7 +83,7 @@ cte_status cte__config_check_target(struct cte__config_load *load,
         return status;
     for (const struct cte__config_target *other = config->targets;
          other < config->targets + config->target_count; other++)
-        if (other != target && is_same_file(other->path, target->path))
+        if (other != target && target->path[0] != '\0' && is_same_file(other->path, target->path))
             return fail_same_path(load, where, target, other);
     return CTE_OK;
 }

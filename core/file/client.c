@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "blob/cache.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 #include "file/outside.h"
 #include "file/kept.h"
@@ -135,12 +136,19 @@ cte_status cte_client_flush(cte_client *client, cte_persistence level, uint64_t 
     cte_status status = level == CTE_PERSIST_PROCESS || level == CTE_PERSIST_NODE
                             ? cte__client_store(client, &store)
                             : -EINVAL;
+    if (volatile_bytes)
+        *volatile_bytes = 0;
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(store);
     /* The store lives in files of the kernel, not in a process: nothing to do for PROCESS. */
-    if (status == CTE_OK && level == CTE_PERSIST_NODE)
+    if (level == CTE_PERSIST_NODE)
         status = cte__store_sync(store, &remaining);
     if (volatile_bytes)
         *volatile_bytes = remaining;
-    return status == CTE_OK && !volatile_bytes && remaining > 0 ? -ENOTSUP : status;
+    else if (status == CTE_OK && remaining > 0)
+        status = -ENOTSUP;
+    return cte__observe_tag(store, start, CTE_OP_FLUSH, 0, remaining, status);
 }
 
 cte_status cte_client_cache_stats(cte_client *client, cte_cache_stats *stats)

@@ -10,6 +10,7 @@
 #include <cte/target.h>
 
 #include "blob/move.h"
+#include "blob/observe.h"
 #include "blob/tag.h"
 #include "file/inspect.h"
 
@@ -82,9 +83,12 @@ static cte_status client_of(cte_client **client)
 cte_status cte_target_stat(cte_client *client)
 {
     cte_status status = client_of(&client);
-    if (status == CTE_OK)
-        cte__targets_refresh(client->store, 0);
-    return status;
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(client->store);
+    cte__targets_refresh(client->store, 0);
+    return cte__observe_target(client->store, start, CTE_OP_TARGET_STAT, CTE_TELEMETRY_NO_TARGET, 0,
+                               CTE_OK);
 }
 
 cte_status cte_target_get_info(cte_client *client, const char *name, cte_target_info *info)
@@ -94,12 +98,14 @@ cte_status cte_target_get_info(cte_client *client, const char *name, cte_target_
     cte_status status = client_of(&client);
     if (status != CTE_OK)
         return status;
+    uint64_t start = cte__observe_begin(client->store);
     refresh(client);
     uint32_t target = cte__target_find(client->store, name);
     if (target == CTE__TARGETS_MAX)
-        return CTE_ERR_NOT_FOUND;
+        return cte__observe_target(client->store, start, CTE_OP_TARGET_STAT,
+                                   CTE_TELEMETRY_NO_TARGET, 0, CTE_ERR_NOT_FOUND);
     *info = describe(client->store, target);
-    return CTE_OK;
+    return cte__observe_target(client->store, start, CTE_OP_TARGET_STAT, target, 0, CTE_OK);
 }
 
 /* ---- coming --------------------------------------------------------------------------------- */
@@ -108,8 +114,17 @@ cte_status cte_target_register(cte_client *client, const cte_config *config, uin
 {
     if (!config || index >= config->target_count)
         return -EINVAL;
+    const struct cte__config_target *wanted = &config->targets[index];
     cte_status status = client_of(&client);
-    return status == CTE_OK ? cte__target_register(client->store, &config->targets[index]) : status;
+    if (status != CTE_OK)
+        return status;
+    uint64_t start = cte__observe_begin(client->store);
+    status = cte__target_register(client->store, wanted);
+    uint32_t target =
+        status == CTE_OK ? cte__target_find(client->store, wanted->path) : CTE__TARGETS_MAX;
+    return cte__observe_target(client->store, start, CTE_OP_TARGET_REGISTER,
+                               target < CTE__TARGETS_MAX ? target : CTE_TELEMETRY_NO_TARGET,
+                               wanted->capacity_bytes, status);
 }
 
 /* ---- going ---------------------------------------------------------------------------------- */
@@ -218,12 +233,16 @@ cte_status cte_target_unregister(cte_client *client, const char *name)
     if (!name)
         return -EINVAL;
     cte_status status = client_of(&client);
-    if (status == CTE_OK)
-        status = cte__target_leave_begin(client->store, name, &leave);
     if (status != CTE_OK)
         return status;
+    uint64_t start = cte__observe_begin(client->store);
+    status = cte__target_leave_begin(client->store, name, &leave);
+    if (status != CTE_OK)
+        return cte__observe_target(client->store, start, CTE_OP_TARGET_UNREGISTER,
+                                   CTE_TELEMETRY_NO_TARGET, 0, status);
     status = empty_target(client, &leave);
     if (status != CTE_OK && status != -ECANCELED)
         cte__target_leave_cancel(client->store, &leave);
-    return status;
+    return cte__observe_target(client->store, start, CTE_OP_TARGET_UNREGISTER, leave.target, 0,
+                               status);
 }

@@ -47,7 +47,9 @@ extern "C" {
     X(CTE_OP_TARGET_REGISTER, 15, "target_register")                                               \
     X(CTE_OP_TARGET_UNREGISTER, 16, "target_unregister")                                           \
     X(CTE_OP_TARGET_STAT, 17, "target_stat")                                                       \
-    X(CTE_OP_BLOB_VIEW, 18, "view")
+    X(CTE_OP_BLOB_VIEW, 18, "view")                                                                \
+    X(CTE_OP_TAG_FIND, 19, "tag_find")                                                             \
+    X(CTE_OP_BLOB_BLOCKS, 20, "blocks")
 
 /** The operations; 0 to 7 are those of the reference document. */
 typedef enum cte_telemetry_op {
@@ -73,7 +75,8 @@ typedef struct cte_telemetry_entry {
     cte_telemetry_op op;
     cte_status status;     /**< how it ended */
     uint64_t offset;       /**< within the blob, bytes */
-    uint64_t size;         /**< bytes asked for; size operations: found; lists: number of names */
+    uint64_t size;         /**< bytes asked for; size operations: found; lists: number of names;
+                                flush: bytes that do not reach the level; registering: capacity */
     cte_blob_id blob_id;
     cte_tag_id tag_id;     /**< zeros: none */
     uint64_t modified_ns;  /**< last put of the blob, as known after the operation: nanoseconds after
@@ -84,7 +87,9 @@ typedef struct cte_telemetry_entry {
     uint64_t duration_ns;
     uint32_t pid;          /**< the process that did it */
     int32_t rank;          /**< its rank in the parallel job as the launcher says, -1: not known */
-    uint32_t target;       /**< number of the target whose bytes moved, or CTE_TELEMETRY_NO_TARGET */
+    uint32_t target;       /**< number of the target whose bytes moved, or which was
+                                registered, unregistered or looked at, or CTE_TELEMETRY_NO_TARGET; see
+                                cte_telemetry_target_name() */
 } cte_telemetry_entry;
 
 /**
@@ -108,6 +113,19 @@ typedef struct cte_telemetry_entry {
 cte_status cte_telemetry_poll(cte_client *client, uint64_t logical_time,
                               cte_telemetry_entry *entries, size_t capacity, size_t *count,
                               uint64_t *dropped);
+
+/**
+ * The target that has a number now: one that is registered after another was unregistered may get its
+ * number.
+ *
+ * @param client      NULL: cte_client_default()
+ * @param target      as entries give it
+ * @param name        receives its path, as cte_target_info.name
+ * @param name_bytes  room in `name`; PATH_MAX is always enough
+ * @return CTE_ERR_NOT_FOUND if no target has it, -ERANGE if there is too little room, -EINVAL
+ */
+cte_status cte_telemetry_target_name(cte_client *client, uint32_t target, char *name,
+                                     size_t name_bytes);
 
 /** Name of an operation, as "put"; "unknown" for a number that is none. */
 const char *cte_telemetry_op_name(cte_telemetry_op op);

@@ -264,8 +264,8 @@ static void test_errors(void **state)
         {"storage:\n  - {bdev_type: file, capacity_limit: 1GB, path: /tmp/a}\n"
          "  - {bdev_type: file, capacity_limit: 2GB, path: /tmp/../tmp//a}",
          "t.yaml:3:5: ", "already the target of line 2"},
-        {"storage:\n  - {bdev_type: ram, capacity_limit: 1GB}\n"
-         "  - {bdev_type: ram, capacity_limit: 1GB}",
+        {"storage:\n  - {bdev_type: ram, capacity_limit: 1GB, path: fast}\n"
+         "  - {bdev_type: ram, capacity_limit: 1GB, path: fast}",
          "t.yaml:3:5: ", "already the target of line 2"},
         /* YAML */
         {"file: {mode: bypass", "t.yaml:", "not valid YAML"},

@@ -52,6 +52,23 @@ static void fixture_free(struct fixture *f)
     test_remove_directory(f->directory);
 }
 
+/* Targets without labels have names of their own all the same. */
+static void test_without_labels(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(4, "  - {bdev_type: ram, capacity_limit: 8MiB}\n");
+    cte_target_info infos[2], info;
+    uint32_t count;
+    assert_int_equal(cte_client_targets(f.client, infos, 2, &count), CTE_OK);
+    assert_int_equal(count, 2);
+    assert_string_not_equal(infos[0].name, infos[1].name);
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(cte_target_get_info(f.client, infos[i].name, &info), CTE_OK);
+        assert_int_equal(info.capacity_bytes, infos[i].capacity_bytes);
+    }
+    fixture_free(&f);
+}
+
 static void fill(unsigned char *bytes, int number, int round)
 {
     for (int i = 0; i < BLOB_BYTES; i++)
@@ -466,6 +483,7 @@ static void test_killed_on_the_way(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_without_labels),
         cmocka_unit_test(test_register_and_unregister),
         cmocka_unit_test(test_what_is_refused),
         cmocka_unit_test(test_places_are_used_again),

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <sys/wait.h>
 
+#include <cte/target.h>
 #include <cte/telemetry.h>
 
 #include "store_helpers.h"
@@ -113,6 +114,81 @@ static void test_blob_operations(void **state)
     assert_int_equal(poll_one(f, CTE_OP_TAG_SIZE)->size, 10100);
     assert_int_equal(cte_blob_delete(f->tag, "a"), CTE_OK);
     check_blob(f, poll_one(f, CTE_OP_BLOB_DELETE), "a");
+    close_client(f);
+}
+
+static void test_names_and_blocks(void **state)
+{
+    struct fixture *f = *state;
+    static char bytes[10000];
+    cte_blob_block block;
+    cte_tag_id id, found;
+    uint64_t offset;
+    uint32_t count;
+    open_client(f, "telemetry: {enabled: true}\n");
+    poll_all(f);
+    assert_int_equal(cte_blob_append(f->tag, "a", bytes, 6000, 1.0f, &offset), CTE_OK);
+    const cte_telemetry_entry *e = poll_one(f, CTE_OP_BLOB_APPEND);
+    check_blob(f, e, "a");
+    assert_int_equal(e->offset, 0);
+    assert_int_equal(cte_blob_append(f->tag, "a", bytes, 4000, 1.0f, &offset), CTE_OK);
+    e = poll_one(f, CTE_OP_BLOB_APPEND);
+    assert_int_equal(e->offset, 6000);
+    assert_int_equal(e->size, 4000);
+    assert_int_equal(cte_blob_rename(f->tag, "a", "b", 0), CTE_OK);
+    check_blob(f, poll_one(f, CTE_OP_BLOB_RENAME), "a");
+    assert_int_equal(cte_blob_rename(f->tag, "a", "c", 0), CTE_ERR_NOT_FOUND);
+    assert_int_equal(poll_one(f, CTE_OP_BLOB_RENAME)->status, CTE_ERR_NOT_FOUND);
+    assert_int_equal(cte_blob_blocks(f->tag, "b", &block, 1, &count), CTE_OK);
+    check_blob(f, poll_one(f, CTE_OP_BLOB_BLOCKS), "b");
+    id = cte_tag_get_id(f->tag);
+    assert_int_equal(cte_tag_find(f->client, "tag", &found), CTE_OK);
+    e = poll_one(f, CTE_OP_TAG_FIND);
+    assert_memory_equal(&e->tag_id, &id, sizeof id);
+    assert_int_equal(cte_tag_find(f->client, "none", &found), CTE_ERR_NOT_FOUND);
+    assert_int_equal(poll_one(f, CTE_OP_TAG_FIND)->status, CTE_ERR_NOT_FOUND);
+    close_client(f);
+}
+
+static void test_targets(void **state)
+{
+    struct fixture *f = *state;
+    char path[300], name[PATH_MAX], error[512];
+    cte_config *config;
+    cte_target_info info;
+    uint64_t lost;
+    open_client(f, "telemetry: {enabled: true}\n");
+    poll_all(f);
+    assert_int_equal(cte_client_flush(f->client, CTE_PERSIST_NODE, &lost), CTE_OK);
+    assert_int_equal(poll_one(f, CTE_OP_FLUSH)->size, lost);
+    snprintf(path, sizeof path, "%s/more", f->directory);
+    assert_int_equal(cte_config_new(&config, error, sizeof error), CTE_OK);
+    assert_int_equal(cte_config_add_target(config, "file", path, "4MiB", error, sizeof error),
+                     CTE_OK);
+    assert_int_equal(cte_target_register(f->client, config, 0), CTE_OK);
+    const cte_telemetry_entry *e = poll_one(f, CTE_OP_TARGET_REGISTER);
+    uint32_t target = e->target;
+    assert_int_equal(e->size, 4 << 20);
+    assert_int_equal(cte_telemetry_target_name(f->client, target, name, sizeof name), CTE_OK);
+    assert_string_equal(name, path);
+    assert_int_equal(cte_telemetry_target_name(f->client, target, name, 5), -ERANGE);
+    assert_int_equal(cte_telemetry_target_name(f->client, target, NULL, 5), -EINVAL);
+    assert_int_equal(cte_target_get_info(f->client, path, &info), CTE_OK);
+    assert_int_equal(poll_one(f, CTE_OP_TARGET_STAT)->target, target);
+    assert_int_equal(cte_target_get_info(f->client, "/none", &info), CTE_ERR_NOT_FOUND);
+    assert_int_equal(poll_one(f, CTE_OP_TARGET_STAT)->status, CTE_ERR_NOT_FOUND);
+    assert_int_equal(cte_target_stat(f->client), CTE_OK);
+    assert_int_equal(poll_one(f, CTE_OP_TARGET_STAT)->target, CTE_TELEMETRY_NO_TARGET);
+    assert_int_equal(cte_target_unregister(f->client, path), CTE_OK);
+    assert_int_equal(poll_one(f, CTE_OP_TARGET_UNREGISTER)->target, target);
+    assert_int_equal(cte_target_unregister(f->client, path), CTE_ERR_NOT_FOUND);
+    assert_int_equal(poll_one(f, CTE_OP_TARGET_UNREGISTER)->status, CTE_ERR_NOT_FOUND);
+    assert_int_equal(cte_telemetry_target_name(f->client, target, name, sizeof name),
+                     CTE_ERR_NOT_FOUND);
+    assert_int_equal(
+        cte_telemetry_target_name(f->client, CTE_TELEMETRY_NO_TARGET, name, sizeof name),
+        CTE_ERR_NOT_FOUND);
+    cte_config_free(config);
     close_client(f);
 }
 
@@ -239,8 +315,9 @@ int main(void)
 #function, function, NULL, NULL, &fixture                                                  \
     }
     const struct CMUnitTest tests[] = {
-        TEST(test_blob_operations), TEST(test_failures),        TEST(test_nested),
-        TEST(test_other_processes), TEST(test_ring_is_bounded), TEST(test_switched_off),
+        TEST(test_blob_operations), TEST(test_names_and_blocks), TEST(test_targets),
+        TEST(test_failures),        TEST(test_nested),           TEST(test_other_processes),
+        TEST(test_ring_is_bounded), TEST(test_switched_off),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
