@@ -152,8 +152,11 @@ static bool map(struct cte__cache *cache)
     if (memory == MAP_FAILED)
         return false;
     cache->memory = memory;
-    if (zeros_are_a_free_lock() && madvise(memory, cache->mapped_bytes, MADV_WIPEONFORK) == 0)
+    if (zeros_are_a_free_lock() && madvise(memory, cache->mapped_bytes, MADV_WIPEONFORK) == 0) {
+        /* Fewer and cheaper first touches; without huge pages it works as well. */
+        (void)madvise(memory, cache->mapped_bytes, MADV_HUGEPAGE);
         return true;
+    }
     munmap(memory, cache->mapped_bytes);
     return false;
 }
