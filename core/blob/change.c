@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/checksum.h"
+#include "store/journal.h"
 #include "store/pin.h"
 
 /* ---- loading -------------------------------------------------------------------------------- */
@@ -122,6 +123,7 @@ static cte_status begin(struct cte__change *change, struct cte__store *store,
     change->score = 0;
     change->old_small = NULL;
     change->new_small = NULL;
+    change->modified_ns = 0;
     change->old_unit = 0;
     change->before = 0;
     change->behind = 0;
@@ -303,7 +305,9 @@ static cte_status build_small(struct cte__change *change, struct contents *conte
     struct cte__small *small = cte__unit_at(change->store, contents->unit);
     small->checksum = change->store->checksum ? cte__bytes_checksum(change->new_small, bytes) : 0;
     memcpy(small->bytes, change->new_small, bytes);
-    contents->location = cte__location_of_small(contents->unit, bytes);
+    bool journaled =
+        cte__journal_on(change->store) && cte__journal_belongs(change->store, change->score);
+    contents->location = cte__location_of_small(contents->unit, bytes, journaled);
     return CTE_OK;
 }
 
@@ -418,6 +422,45 @@ static void give_back_units(struct cte__change *change, const struct contents *c
         cte__units_free(store, contents->unit, contents->unit_bytes);
 }
 
+/* ---- the journal ---------------------------------------------------------------------------- */
+
+enum { FRESH_RUNS_FEW = 16 };
+
+/* Appends what the blob is now, with the checksums of the pages that are new in it. */
+static void append_to_journal(struct cte__change *change)
+{
+    struct cte__page_run few[FRESH_RUNS_FEW] = {{0}}, *fresh = few;
+    uint32_t count = 0;
+    for (size_t i = 0; i < change->new.count; i++)
+        count += change->new.spans[i].fresh;
+    if (count > FRESH_RUNS_FEW)
+        fresh = malloc(count * sizeof *fresh);
+    count = 0;
+    for (size_t i = 0; fresh && i < change->new.count; i++)
+        if (change->new.spans[i].fresh)
+            fresh[count++] =
+                (struct cte__page_run){change->new.spans[i].page, change->new.spans[i].count};
+    /* Without memory for the list, the checksums of all pages will do too. */
+    cte__journal_entry(change->store, change->shard, change->entry, fresh, count);
+    if (fresh != few)
+        free(fresh);
+}
+
+/* Does the journal know of the blob as it is? */
+static bool was_journaled(const struct cte__change *change)
+{
+    const struct cte__entry *entry = cte__entry_at(change->store, change->entry);
+    return cte__journal_on(change->store) &&
+           cte__journal_wants(change->store,
+                              atomic_load_explicit(&entry->location, memory_order_relaxed));
+}
+
+static bool is_journaled(const struct cte__change *change, bool new_entry, uint64_t location)
+{
+    return cte__journal_on(change->store) &&
+           (cte__journal_wants(change->store, location) || (!new_entry && was_journaled(change)));
+}
+
 cte_status cte__change_commit(struct cte__change *change)
 {
     struct cte__store *store = change->store;
@@ -442,25 +485,39 @@ cte_status cte__change_commit(struct cte__change *change)
     note_checksums(change);
     cte__change_retire(change);
     entry->score = change->score;
-    entry->modified_ns = cte__realtime_ns();
+    entry->modified_ns = change->modified_ns != 0 ? change->modified_ns : cte__realtime_ns();
     cte__ring_note_times(entry->modified_ns, entry->read_ns);
     atomic_store_explicit(&entry->version,
                           atomic_load_explicit(&entry->version, memory_order_relaxed) + 1,
                           memory_order_relaxed);
+    bool journaled = is_journaled(change, new_entry, contents.location);
+    if (journaled)
+        cte__journal_announce(change->shard, change->hash);
     /* Publish.  Durable before: the pages and the map.  Visible after: all of the change.  Dying
      * before leaves the old blob, dying after the new one. */
     atomic_store_explicit(&entry->location, contents.location, memory_order_release);
     if (new_entry)
         cte__entry_show(store, change->entry);
     own_new(change, &contents);
+    /* Before anything old is free for others: until then the journal may refer to it (I10). */
+    if (journaled)
+        append_to_journal(change);
     change->committed = true;
     return CTE_OK;
 }
 
 void cte__change_remove(struct cte__change *change)
 {
+    bool journaled = was_journaled(change);
     cte__change_retire(change);
+    /* The journal first: of who dies in between, the blob is there, and is told of again. */
+    if (journaled) {
+        cte__journal_announce(change->shard, change->hash);
+        cte__journal_gone(change->store, change->entry);
+    }
     cte__index_remove(change->store, change->shard, change->hash, change->entry);
+    if (journaled)
+        cte__journal_settled(change->shard);
     change->committed = true;
 }
 

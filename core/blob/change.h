@@ -27,6 +27,7 @@ struct cte__change {
     struct cte__span_list new;
     struct cte__span_list gone;
     const char *new_small;
+    uint64_t modified_ns; /* 0: now */
 
     cte__unit old_unit; /* of the old map or small bytes, 0: none */
     uint64_t old_unit_bytes;

@@ -11,6 +11,7 @@
 #include "base/checksum.h"
 #include "base/log.h"
 #include "blob/change.h"
+#include "store/journal.h"
 
 enum {
     MOVE_TRIES_UNLOCKED = 4,
@@ -423,17 +424,17 @@ static cte_status publish(struct moving *moving, struct cte__change *change,
         change->score = moving->request->score;
     if (moving->page_count == 0) {
         entry->score = change->score;
+        cte__journal_score(change->store, change->shard, change->hash, change->entry);
         fill_result(moving, change, result);
         return CTE_OK;
     }
     cte_status status = assemble(moving, change);
     if (status != CTE_OK)
         return status;
-    uint64_t modified_ns = entry->modified_ns; /* its bytes did not change */
+    change->modified_ns = entry->modified_ns; /* its bytes did not change */
     status = cte__change_commit(change);
     if (status != CTE_OK)
         return status;
-    entry->modified_ns = modified_ns;
     moving->run_count = 0; /* the blob has them now */
     fill_result(moving, change, result);
     return CTE_OK;

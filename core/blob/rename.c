@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "blob/change.h"
+#include "store/journal.h"
 
 static uint64_t hash_of(const struct cte__store *store, const struct cte__blob_key *key)
 {
@@ -48,10 +49,16 @@ static cte_status rename_locked(struct cte__change *from, struct cte__change *to
     if (status != CTE_OK)
         return status;
     cte__change_retire(to);
+    bool journaled =
+        cte__journal_announce_rename(store, from->shard, to->shard, from->entry, to->entry);
     cte__entries_switch(store, arriving, from->entry, to->entry);
+    if (journaled)
+        cte__journal_renamed(store, from->shard, to->shard, from->entry, arriving);
     cte__index_remove(store, from->shard, from->hash, from->entry);
-    if (to->entry != 0)
-        cte__change_remove(to);
+    if (to->entry != 0) {
+        cte__index_remove(store, to->shard, to->hash, to->entry);
+        to->committed = true;
+    }
     return CTE_OK;
 }
 

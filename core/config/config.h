@@ -104,6 +104,10 @@ struct cte_config {
     uint32_t telemetry_entries; /* of each lane of the ring, a power of two; whoever makes the store
                                  * decides */
 
+    /* journal: mapping */
+    bool journal;                /* journal.enabled */
+    char journal_path[PATH_MAX]; /* journal.path; "auto": beside the first target that survives */
+
     char log_level[16];
     struct cte__config_origin origin[CTE__CONFIG_KEYS_MAX]; /* indexed as the key table (keys.h) */
     char source[PATH_MAX]; /* file or text name the values were read from, "" for none */

@@ -66,6 +66,11 @@ static const char *directory_objection(const char *text)
     return NULL;
 }
 
+static const char *journal_path_objection(const char *text)
+{
+    return strcmp(text, "auto") == 0 ? NULL : directory_objection(text);
+}
+
 /* A field of cte_config or of a target, with its size. */
 #define IN(type, field) offsetof(type, field), sizeof(((type *)NULL)->field)
 
@@ -94,6 +99,10 @@ const struct cte__config_key cte__config_keys[] = {
     {"store", "directory", CTE__CONFIG_TEXT, IN(cte_config, store_directory),
      .objection = directory_objection, .variable = "CTE_STORE_DIRECTORY", .initial = "/dev/shm"},
     {"store", "keep", CTE__CONFIG_BOOL, IN(cte_config, store_keep), .initial = "false"},
+
+    {"journal", "enabled", CTE__CONFIG_BOOL, IN(cte_config, journal), .initial = "true"},
+    {"journal", "path", CTE__CONFIG_TEXT, IN(cte_config, journal_path),
+     .objection = journal_path_objection, .variable = NULL, .initial = "auto"},
 
     {"storage", "path", CTE__CONFIG_TEXT, IN(struct cte__config_target, path), .variable = NULL},
     {"storage", "bdev_type", CTE__CONFIG_CHOICE_TEXT, IN(struct cte__config_target, kind),

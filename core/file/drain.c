@@ -166,14 +166,14 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     if (status == CTE_OK && count > 0 &&
         posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
         status = -ENOMEM;
-    cte__real_begin(&record->file);
+    cte__real_begin(store, tag);
     if (status == CTE_OK && count > 0) {
         drain_lanes(&drain, chunks, count);
         status = drain.first_error;
     }
     if (status == CTE_OK)
         status = drain_size(&drain);
-    cte__real_end(&record->file, fd);
+    cte__real_end(store, tag, fd);
     free(drain.buffer);
     free(chunks);
     *bytes = drain.bytes;

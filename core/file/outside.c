@@ -1,18 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 #include "file/outside.h"
 
+#include "store/journal.h"
+
 static uint64_t changed_ns(const struct stat *st)
 {
     return (uint64_t)st->st_mtim.tv_sec * 1000000000 + (uint64_t)st->st_mtim.tv_nsec;
 }
 
-void cte__real_begin(struct cte__file_state *file)
+void cte__real_begin(struct cte__store *store, cte__unit tag)
 {
-    atomic_fetch_add(&file->real_writers, 1);
+    atomic_fetch_add(&cte__tag_at(store, tag)->file.real_writers, 1);
+    /* Before the change: after a reboot in the middle of it the file's time says nothing. */
+    cte__journal_file(store, tag, false);
 }
 
-void cte__real_end(struct cte__file_state *file, int fd)
+void cte__real_end(struct cte__store *store, cte__unit tag, int fd)
 {
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     struct stat st;
     /* Noted before this writer is gone: whoever dies in between leaves a writer, and then the time
      * says nothing.  If the file cannot be asked, the old time makes kept data wait for a person.
@@ -20,6 +25,7 @@ void cte__real_end(struct cte__file_state *file, int fd)
     if (fstat(fd, &st) == 0)
         atomic_store(&file->real_changed_ns, changed_ns(&st));
     atomic_fetch_sub(&file->real_writers, 1);
+    cte__journal_file(store, tag, false);
 }
 
 void cte__real_seen(struct cte__file_state *file, const struct stat *st)

@@ -14,8 +14,8 @@
 
 #include "store/store.h"
 
-void cte__real_begin(struct cte__file_state *file);
-void cte__real_end(struct cte__file_state *file, int fd);
+void cte__real_begin(struct cte__store *store, cte__unit tag);
+void cte__real_end(struct cte__store *store, cte__unit tag, int fd);
 
 /* Notes the file as it is; the record is locked. */
 void cte__real_seen(struct cte__file_state *file, const struct stat *st);

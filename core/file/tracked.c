@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "file/outside.h"
 #include "file/pointer.h"
+#include "store/journal.h"
 
 enum { STRIPE_BYTES = 16 << 20 };
 
@@ -154,15 +155,16 @@ static cte_status cut_chunks(struct cte__store *store, cte__unit tag, uint64_t s
     return status;
 }
 
-static cte_status cut_real(struct cte__file_state *file, int fd, uint64_t size_bytes)
+static cte_status cut_real(struct cte__store *store, cte__unit tag, int fd, uint64_t size_bytes)
 {
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     struct stat st;
     if (fstat(fd, &st) != 0)
         return -errno;
-    cte__real_begin(file);
+    cte__real_begin(store, tag);
     int failure =
         (uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0 ? errno : 0;
-    cte__real_end(file, fd);
+    cte__real_end(store, tag, fd);
     if (failure != 0)
         return -failure;
     atomic_store(&file->real_bytes, cte__min((uint64_t)st.st_size, size_bytes));
@@ -178,9 +180,10 @@ static cte_status cut(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     struct cte__file_state *file = &record->file;
     uint64_t pending = atomic_exchange(&file->truncate_to, size_bytes + 1);
     uint64_t before = atomic_exchange(&file->size_bytes, size_bytes);
+    cte__journal_file(store, tag, false);
     for (int i = 0; i < CTE__DRAIN_LANES; i++)
         cte__lane_lock(&file->lane[i]);
-    cte_status status = cut_real(file, fd, size_bytes);
+    cte_status status = cut_real(store, tag, fd, size_bytes);
     if (status != CTE_OK) {
         cte__tracked_extend(record, before);
         atomic_store(&file->truncate_to, pending);
@@ -189,6 +192,7 @@ static cte_status cut(struct cte__store *store, cte__unit tag, int fd, uint64_t 
         if (status == CTE_OK)
             atomic_store(&file->truncate_to, 0);
     }
+    cte__journal_file(store, tag, false);
     for (int i = CTE__DRAIN_LANES - 1; i >= 0; i--)
         cte__mutex_unlock(&file->lane[i]);
     return status;
@@ -225,6 +229,8 @@ cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd
         status = cut(store, tag, fd, size_bytes);
     } else {
         cte__tracked_extend(cte__tag_at(store, tag), size_bytes);
+        /* Bytes tell how long they make a file; that it is longer, nothing else does. */
+        cte__journal_file(store, tag, size_bytes > before);
     }
     cte__tracked_unlock(store, tag);
     return status;
@@ -252,8 +258,8 @@ cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
         }
         free(chunks);
     }
-    cte__real_begin(file);
-    cte__real_end(file, fd); /* what changed it was this job's, and is known now */
+    cte__real_begin(store, tag);
+    cte__real_end(store, tag, fd); /* what changed it was this job's, and is known now */
     if (status == CTE_OK && fstat(fd, &st) != 0)
         status = -errno;
     /* What is still dirty was written meanwhile, and keeps the file as long as it is. */
@@ -261,6 +267,7 @@ cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
         cte__tracked_extend(cte__tag_at(store, tag), (uint64_t)st.st_size);
     else if (status == CTE_OK)
         set_sizes(file, (uint64_t)st.st_size);
+    cte__journal_file(store, tag, false);
     cte__tracked_unlock(store, tag);
     return status;
 }
@@ -332,6 +339,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
         set_sizes(file, (uint64_t)st->st_size);
     else
         cte__tracked_extend(record, (uint64_t)st->st_size);
+    cte__journal_file(store, tag, false);
     return status;
 }
 
@@ -421,6 +429,7 @@ static void leave(cte_client *client, const struct cte__open_file *open)
     cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
     if (forget)
         set_sizes(file, 0);
+    cte__journal_file(store, tag, false);
     if (removed != CTE_OK)
         cte__log_warn("%s: clean data stays in the store: %s", cte__tag_at(store, tag)->path,
                       cte_status_string(removed));

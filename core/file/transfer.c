@@ -35,7 +35,7 @@ static cte_status write_through(struct batch *batch)
     struct cte__mutex *lane = cte__tracked_lane(record_of(file), batch->chunk);
     cte_status status = CTE_OK;
     cte__lane_lock(lane);
-    cte__real_begin(&record_of(file)->file);
+    cte__real_begin(store_of(file), file->tag);
     for (size_t i = 0; i < batch->pieces.count && status == CTE_OK; i++) {
         const struct cte__piece *piece = &batch->pieces.pieces[i];
         status = cte__fd_write_all(file->fd, piece->base, piece->length,
@@ -46,7 +46,7 @@ static cte_status write_through(struct batch *batch)
         if (status == CTE_OK)
             file->stats.bytes_written_through += piece->length;
     }
-    cte__real_end(&record_of(file)->file, file->fd);
+    cte__real_end(store_of(file), file->tag, file->fd);
     cte__mutex_unlock(lane);
     return status;
 }

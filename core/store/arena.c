@@ -187,6 +187,23 @@ uint32_t cte__arena_claim(const struct cte__arena_view *view, uint16_t owner, ui
     return best.count;
 }
 
+bool cte__arena_take(const struct cte__arena_view *view, uint32_t start, uint32_t count)
+{
+    struct cte__arena *arena = view->arena;
+    assert(start <= arena->unit_count && count <= arena->unit_count - start);
+    lock_arena(view);
+    bool is_free = find_bit(view->bitmap, start, start + count, true) == start + count;
+    if (is_free) {
+        cte__arena_own(view, CTE__OWNER_PUBLISHED, start, count);
+        set_bits(view->bitmap, start, count, true);
+        atomic_fetch_sub(&arena->free_count, count);
+        if (arena->high_water < start + count)
+            arena->high_water = start + count;
+    }
+    cte__mutex_unlock(&arena->lock);
+    return is_free;
+}
+
 /* Nobody but their owner changes the owner words of claimed units, so plain stores do. */
 void cte__arena_free(const struct cte__arena_view *view, uint16_t owner, uint32_t start,
                      uint32_t count)

@@ -56,6 +56,10 @@ void cte__arena_free(const struct cte__arena_view *view, uint16_t owner, uint32_
 void cte__arena_own(const struct cte__arena_view *view, uint16_t owner, uint32_t start,
                     uint32_t count);
 
+/* Takes these units, all of them free, as published ones; false if they are not.  For a store that
+ * is made from its journal. */
+bool cte__arena_take(const struct cte__arena_view *view, uint32_t start, uint32_t count);
+
 /* If a process died inside the allocator, derives everything from the owner words again: counts and
  * marks that it left stale would hide free units from those who look before they lock. */
 void cte__arena_recover(const struct cte__arena_view *view);

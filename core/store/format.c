@@ -7,9 +7,11 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#include <xxhash.h>
 
 #include "base/log.h"
 #include "base/util.h"
+#include "store/restore.h"
 #include "store/store_internal.h"
 
 enum {
@@ -72,13 +74,18 @@ uint64_t cte__store_telemetry_offset(const cte_config *config)
 }
 
 /* Makes the configured targets.  One that cannot be made is left out, with a message; none left is
- * an error. */
-static cte_status format_targets(struct cte__store *store, const cte_config *config)
+ * an error, and so is any if there is something to be brought back. */
+static cte_status format_targets(struct cte__store *store, const cte_config *config,
+                                 const struct cte__model *model)
 {
     cte_status status = CTE_ERR_NO_TARGET;
-    for (uint32_t i = 0; i < config->target_count; i++)
-        if (cte__target_make(store, &config->targets[i]) == CTE_OK)
+    for (uint32_t i = 0; i < config->target_count; i++) {
+        cte_status made = cte__target_make(store, &config->targets[i], model);
+        if (made != CTE_OK && model)
+            return made;
+        if (made == CTE_OK)
             status = CTE_OK;
+    }
     return status;
 }
 
@@ -110,7 +117,46 @@ static cte_status format_root(struct cte__store *store)
     return CTE_OK;
 }
 
-cte_status cte__store_format(struct cte__store *store, const cte_config *config)
+static bool journal_path(const struct cte__store *store, const cte_config *config,
+                         char path[PATH_MAX])
+{
+    uint32_t surviving = atomic_load(&store->header->journal.surviving);
+    if (!config->journal || !config->checksum || surviving == 0)
+        return false;
+    if (config->journal_path[0] != '/')
+        return cte__journal_path_of(store->header->targets[__builtin_ctz(surviving)].path, path);
+    snprintf(path, PATH_MAX, "%s", config->journal_path);
+    return true;
+}
+
+/* A store whose journal cannot be made is as good as one without, as long as there is nothing in it
+ * that was to survive. */
+static cte_status start_journal(struct cte__store *store, const cte_config *config,
+                                const struct cte__model *model)
+{
+    struct cte__journal_header header = {.generation = 1};
+    char path[PATH_MAX];
+    if (!journal_path(store, config, path))
+        return CTE_OK;
+    if (model) {
+        header.generation = model->header.generation + 1;
+        header.nonce = model->header.nonce;
+    } else {
+        uint64_t seed[] = {cte__monotonic_ns(), (uint64_t)getpid(), cte__realtime_ns()};
+        header.nonce = XXH3_64bits(seed, sizeof seed);
+    }
+    cte_status status = cte__journal_start(store, path, header);
+    if (model && status == CTE_OK && strcmp(model->path, path) != 0)
+        cte__journal_remove(model->path, cte__store_id(store));
+    if (model || status == CTE_OK)
+        return status;
+    cte__log_error("store %s: without its journal nothing in it survives a reboot",
+                   store->directory);
+    return CTE_OK;
+}
+
+cte_status cte__store_format(struct cte__store *store, const cte_config *config,
+                             const struct cte__model *model)
 {
     struct sizes sizes = sizes_for(config);
     struct cte__store_header *header = store->header;
@@ -138,13 +184,19 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config)
     struct cte__shard *shards = (void *)(store->base + sizes.shards_offset);
     for (uint32_t i = 0; i < CTE__SHARDS; i++)
         cte__mutex_init(&shards[i].lock);
+    cte__mutex_init(&header->journal.lock);
+    cte__mutex_init(&header->journal.files_lock);
     format_unit_arenas(store, &sizes);
     cte_status status = cte__store_views(store);
     if (status == CTE_OK)
-        status = format_targets(store, config);
+        status = format_targets(store, config, model);
     if (status == CTE_OK)
         status = cte__targets_open(store);
     if (status == CTE_OK)
         status = cte__slot_take_locked(store);
-    return status == CTE_OK ? format_root(store) : status;
+    if (status == CTE_OK)
+        status = format_root(store);
+    if (status == CTE_OK && model)
+        status = cte__restore_apply(store, model);
+    return status == CTE_OK ? start_journal(store, config, model) : status;
 }

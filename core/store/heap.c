@@ -175,6 +175,15 @@ void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, ui
     cte__arena_own(view, owner, start, count);
 }
 
+cte_status cte__pages_take(struct cte__store *store, cte__page page, uint32_t count)
+{
+    uint32_t start;
+    const struct cte__arena_view *view = page_arena(store, page, &start);
+    if (!arena_ready(store, view))
+        return -ENOSPC;
+    return cte__arena_take(view, start, count) ? CTE_OK : -EBUSY;
+}
+
 void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count)
 {
     uint32_t start;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "store/journal.h"
 #include "store/store_internal.h"
 
 enum { TABLE_LOG2_MIN = 4, REAP_DEAD_MIN = 256 };
@@ -77,6 +78,7 @@ struct cte__shard *cte__shard_lock(struct cte__store *store, uint64_t hash)
     struct cte__shard *shard = &store->shards[hash % CTE__SHARDS];
     if (cte__mutex_lock(&shard->lock)) {
         recount(store, shard);
+        cte__journal_repair(store, shard);
         atomic_store(&store->header->sweep_wanted, 1);
     }
     return shard;
@@ -339,15 +341,21 @@ cte_status cte__tag_make(struct cte__store *store, struct cte__shard *shard, uin
             cte__units_free(store, *unit, cte__tag_record_bytes(tag->path_bytes));
         return status;
     }
+    bool journaled = key->type == CTE__ENTRY_TAG && cte__journal_on(store);
     tag->entry = entry;
     atomic_store(&cte__entry_at(store, entry)->location, cte__location_of_unit(*unit));
+    if (journaled)
+        cte__journal_announce(shard, hash);
     cte__entry_show(store, entry);
     if (key->type == CTE__ENTRY_TAG) {
         status = cte__user_record_enliven(store, *unit, key->public_id);
         if (status != CTE_OK) {
             cte__index_remove(store, shard, hash, entry);
             cte__user_record_give(store, *unit);
+        } else if (journaled) {
+            cte__journal_entry(store, shard, entry, NULL, 0);
         }
+        cte__journal_settled(shard);
         return status;
     }
     cte__units_own(store, CTE__OWNER_PUBLISHED, *unit, cte__tag_record_bytes(tag->path_bytes));
@@ -404,6 +412,9 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
                   cte__tag_each(store, tag, stop_at_entry, NULL) == CTE_OK;
     if (remove) {
         cte__tag_reap(store, tag, true);
+        /* In this order: if the journal forgets a file that stays, its next chunk tells it anew. */
+        if (atomic_exchange(&tag->file.journaled, 0))
+            cte__journal_tag_gone(store, atomic_load(&tag->tag_id));
         cte__units_own(store, cte__store_self(store), tag_unit, bytes);
         /* With the list locked: who visits the tags sees a live name with its record, or neither.
          */

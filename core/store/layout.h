@@ -131,7 +131,10 @@ struct cte__shard {
     struct cte__mutex lock;
     _Atomic uint64_t table; /* unit << 8 | log2(slots); one store replaces the table */
     uint32_t used;          /* entries and deleted slots; derived */
-    uint32_t reserved;
+    /* 1: the entry of `logging_hash` changes, 2: any may; the journal may not know yet (journal.h)
+     */
+    _Atomic uint32_t logging;
+    uint64_t logging_hash;
 };
 
 enum cte__entry_state {
@@ -258,7 +261,7 @@ struct cte__file_state {
     _Atomic uint32_t orphaned;        /* 1: nobody who wrote the kept data is there any more */
     _Atomic uint64_t real_changed_ns; /* the real file's mtime when cte last changed or saw it */
     _Atomic uint32_t real_writers;    /* that change it right now, or died while they did */
-    uint32_t reserved;
+    _Atomic uint32_t journaled;       /* 1: the journal knows the file */
 };
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */
@@ -291,6 +294,23 @@ struct cte__pin {
     uint32_t reserved;
 };
 
+/* The journal: a file beside the first target whose contents outlive the node (journal.h). */
+struct cte__journal_state {
+    struct cte__mutex lock;       /* beginning and completing a generation, syncing */
+    struct cte__mutex files_lock; /* records of files: their order is that of what they say */
+    uint64_t nonce;               /* seed of its records' checksums */
+    _Atomic uint64_t generation;  /* that is appended to; 0: the store has no journal */
+    _Atomic uint64_t bytes;       /* of that generation */
+    uint64_t dump_bytes;          /* what the last dump of all that lives took */
+    _Atomic uint64_t retry_ns;    /* monotonic: when a broken journal may be tried again */
+    _Atomic uint32_t surviving;   /* bit set of the targets whose contents outlive the node */
+    _Atomic uint32_t dumping;     /* 1: the generation is nothing without the one before */
+    _Atomic uint32_t wanted;      /* 1: a new generation should begin */
+    _Atomic uint32_t named;       /* 1: its name survives power loss */
+    _Atomic int32_t broken;       /* status of an append that failed: the generation has a hole */
+    char path[PATH_MAX];
+};
+
 struct cte__store_header {
     uint64_t magic; /* written last */
     uint32_t version;
@@ -318,6 +338,7 @@ struct cte__store_header {
     struct cte__mutex pin_lock;
     struct cte__mutex rename_lock; /* one rename at a time: it may lock two shards */
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
+    struct cte__journal_state journal;
     struct cte__slot slots[CTE__SLOTS_MAX];
     struct cte__pin pins[CTE__PINS_MAX];
     struct cte__target_record targets[CTE__TARGETS_MAX];
@@ -400,17 +421,22 @@ static inline uint64_t cte__location_of_unit(cte__unit unit)
     return (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_UNIT;
 }
 
-/* SMALL: the number of bytes stands above the unit. */
-static inline uint64_t cte__location_of_small(cte__unit unit, uint32_t bytes)
+/* SMALL: the number of bytes stands above the unit, and whether the journal has them at the top. */
+static inline uint64_t cte__location_of_small(cte__unit unit, uint32_t bytes, bool journaled)
 {
     assert(bytes > 0 && bytes <= CTE__SMALL_MAX);
-    return (uint64_t)bytes << (32 + CTE__LOCATION_KIND_BITS) |
+    return (uint64_t)journaled << 63 | (uint64_t)bytes << (32 + CTE__LOCATION_KIND_BITS) |
            (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_SMALL;
 }
 
 static inline uint32_t cte__location_small_bytes(uint64_t location)
 {
-    return (uint32_t)(location >> (32 + CTE__LOCATION_KIND_BITS));
+    return (uint32_t)(location << 1 >> (33 + CTE__LOCATION_KIND_BITS));
+}
+
+static inline bool cte__location_is_journaled(uint64_t location)
+{
+    return location >> 63;
 }
 
 static inline uint32_t cte__location_pages(uint64_t size_bytes)

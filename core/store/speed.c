@@ -5,9 +5,10 @@
 #include "target/measure.h"
 
 void cte__target_measure(struct cte__target_record *record, const struct cte__target_ops *ops,
-                         const struct cte__target_spec *spec)
+                         const struct cte__target_spec *spec, bool holds_data)
 {
-    struct cte__target_speed speed = cte__target_speed(ops, spec);
+    struct cte__target_speed speed =
+        holds_data ? cte__target_speed_known(ops, spec) : cte__target_speed(ops, spec);
     record->bytes_per_s = speed.bytes_per_s;
     record->latency_ns = speed.latency_ns;
     record->measured = speed.measured;

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "store/restore.h"
 #include "store/store_internal.h"
 
 enum {
@@ -85,6 +86,7 @@ static cte_status store_alloc(const cte_config *config, struct cte__store **out)
         return -ENOMEM;
     store->segment_fd = -1;
     store->record = config->telemetry_enabled;
+    atomic_init(&store->journal_fd, -1);
     pthread_mutex_init(&store->slot_lock, NULL);
     pthread_mutex_init(&store->targets_lock, NULL);
     store->target_timeout_ns = (uint64_t)config->default_target_timeout_ms * 1000000;
@@ -126,6 +128,7 @@ static void store_free(struct cte__store *store)
 {
     cte__ring_close(&store->telemetry);
     close_targets(store);
+    cte__journal_close(store);
     if (store->base)
         munmap(store->base, store->header->segment_bytes);
     if (store->segment_fd >= 0)
@@ -137,6 +140,11 @@ static void store_free(struct cte__store *store)
     free(store);
 }
 
+uint64_t cte__store_id(const struct cte__store *store)
+{
+    return XXH3_64bits(store->directory, strlen(store->directory));
+}
+
 struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
                                                const struct cte__target_record *record)
 {
@@ -145,7 +153,7 @@ struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
         .capacity_bytes = record->capacity_bytes,
         .arena_bytes = record->arena_bytes,
         .engine = record->engine,
-        .store_id = XXH3_64bits(store->directory, strlen(store->directory)),
+        .store_id = cte__store_id(store),
     };
 }
 
@@ -239,6 +247,9 @@ static void remove_targets(struct cte__store *store)
      */
     if (store->header)
         store->header->magic = 0;
+    /* Then the journal: it must not speak of targets that are gone. */
+    if (store->header && store->header->journal.path[0])
+        cte__journal_remove(store->header->journal.path, cte__store_id(store));
     for (uint32_t i = 0; store->header && i < store->header->target_count; i++) {
         struct cte__target_record *record = &store->header->targets[i];
         if (cte__target_state(store, i) == CTE__TARGET_NONE)
@@ -261,7 +272,8 @@ static void remove_store(struct cte__store *store)
 
 /* The segment is sparse; what every store uses gets its memory now, so that a full file system is
  * an error here and not a signal later. */
-static cte_status create_segment(struct cte__store *store, const cte_config *config)
+static cte_status create_segment(struct cte__store *store, const cte_config *config,
+                                 const struct cte__model *model)
 {
     uint64_t bytes = cte__store_segment_bytes(config);
     struct rlimit limit;
@@ -285,7 +297,7 @@ static cte_status create_segment(struct cte__store *store, const cte_config *con
     }
     status = map_segment(store, bytes);
     if (status == CTE_OK)
-        status = cte__store_format(store, config);
+        status = cte__store_format(store, config, model);
     if (status == CTE_OK)
         __atomic_store_n(&store->header->magic, CTE__STORE_MAGIC, __ATOMIC_RELEASE);
     return status;
@@ -368,6 +380,44 @@ static bool is_empty(struct cte__store *store)
     return cte__tag_each(store, root, refuse, NULL) == CTE_OK;
 }
 
+/* Takes back what was made of a store that could not be brought back.  Targets that survive and the
+ * journal stay as they are: the next one may have more luck. */
+static void abandon_restore(struct cte__store *store)
+{
+    close_targets(store);
+    for (uint32_t i = 0; store->header && i < store->header->target_count; i++) {
+        struct cte__target_record *record = &store->header->targets[i];
+        const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
+        struct cte__target_spec spec = cte__store_target_spec(store, record);
+        if (cte__target_state(store, i) == CTE__TARGET_NONE)
+            continue;
+        if (ops && !(ops->capabilities & CTE__TARGET_SURVIVES_NODE) &&
+            ops->destroy(&spec) != CTE_OK)
+            cte__log_warn("target %s cannot be removed", record->path);
+    }
+    remove_files(store->directory);
+}
+
+/* Makes a store that is not there: from its journal, else anew if `create`. */
+static cte_status make_store(struct cte__store *store, const cte_config *config, bool create)
+{
+    struct cte__model *model;
+    cte_status status = cte__restore_load(config, cte__store_id(store), &model);
+    if (status == CTE_OK && !model && !create)
+        status = CTE_ERR_NOT_FOUND;
+    if (status != CTE_OK) {
+        remove_files(store->directory);
+        return status;
+    }
+    status = create_segment(store, config, model);
+    if (status != CTE_OK && model)
+        abandon_restore(store);
+    else if (status != CTE_OK)
+        remove_store(store);
+    cte__model_free(model);
+    return status;
+}
+
 /* Attaches or makes; the directory is locked.  What a process left that died while making the store
  * (no magic number yet, so nothing was ever stored), or an empty store that nobody uses, is made
  * anew: it need not fit this configuration. */
@@ -383,7 +433,7 @@ static cte_status attach_locked(const cte_config *config, bool create, struct ct
     if (status == CTE_OK && cte__store_has_dead(store))
         cte__store_sweep(store);
     bool stale = status == CTE_OK && create && cte__slots_live(store) == 1 && is_empty(store);
-    if (stale || (status == NEVER_COMPLETED && create)) {
+    if (stale || status == NEVER_COMPLETED) {
         char path[PATH_MAX + 16];
         snprintf(path, sizeof path, "%s/segment", store->directory);
         if (stale)
@@ -396,17 +446,22 @@ static cte_status attach_locked(const cte_config *config, bool create, struct ct
             return status;
         status = CTE_ERR_NOT_FOUND;
     }
-    if (status == CTE_ERR_NOT_FOUND && create) {
-        status = create_segment(store, config);
-        if (status != CTE_OK)
-            remove_store(store);
-    }
+    if (status == CTE_ERR_NOT_FOUND)
+        status = make_store(store, config, create);
     if (status != CTE_OK) {
         store_free(store);
-        return status == NEVER_COMPLETED ? CTE_ERR_NOT_FOUND : status;
+        return status;
     }
     *out = store;
     return CTE_OK;
+}
+
+/* A store whose memory is gone is there all the same. */
+static bool has_journal(const cte_config *config, const char *directory)
+{
+    char path[PATH_MAX];
+    return cte__model_find(config, XXH3_64bits(directory, strlen(directory)), path) !=
+           CTE_ERR_NOT_FOUND;
 }
 
 static cte_status attach(const cte_config *config, bool create, struct cte__store **out)
@@ -416,7 +471,8 @@ static cte_status attach(const cte_config *config, bool create, struct cte__stor
                  (unsigned)geteuid(), config->store_name) >= (int)sizeof directory)
         return -ENAMETOOLONG;
     int lock_fd;
-    cte_status status = cte__store_lock(directory, create, &lock_fd);
+    cte_status status =
+        cte__store_lock(directory, create || has_journal(config, directory), &lock_fd);
     if (status != CTE_OK)
         return status;
     status = attach_locked(config, create, out);
@@ -455,6 +511,27 @@ void cte__store_detach(struct cte__store *store)
     store_free(store);
 }
 
+/* Removes what the configured targets and the journal of a store without a segment hold. */
+static void destroy_kept(struct cte__store *store, const cte_config *config)
+{
+    char path[PATH_MAX];
+    uint64_t store_id = cte__store_id(store);
+    if (config->journal_path[0] == '/')
+        cte__journal_remove(config->journal_path, store_id);
+    for (uint32_t i = 0; i < config->target_count; i++) {
+        const struct cte__config_target *target = &config->targets[i];
+        const struct cte__target_ops *ops = cte__target_ops_find(target->kind);
+        if (!ops || !(ops->capabilities & CTE__TARGET_SURVIVES_NODE))
+            continue;
+        struct cte__target_spec spec = {.path = target->path, .store_id = store_id};
+        cte__store_target_cut(target, &spec.capacity_bytes, &spec.arena_bytes);
+        if (cte__journal_path_of(target->path, path))
+            cte__journal_remove(path, store_id);
+        if (ops->destroy(&spec) != CTE_OK)
+            cte__log_warn("target %s stays", target->path);
+    }
+}
+
 cte_status cte__store_destroy(const cte_config *config)
 {
     struct cte__store *store;
@@ -462,7 +539,8 @@ cte_status cte__store_destroy(const cte_config *config)
     cte_status status = store_alloc(config, &store);
     if (status != CTE_OK)
         return status;
-    status = cte__store_lock(store->directory, false, &lock_fd);
+    bool kept = has_journal(config, store->directory);
+    status = cte__store_lock(store->directory, kept, &lock_fd);
     if (status != CTE_OK) {
         store_free(store);
         return status;
@@ -475,6 +553,8 @@ cte_status cte__store_destroy(const cte_config *config)
     } else if (status == CTE_ERR_NOT_FOUND || status == NEVER_COMPLETED) {
         status = CTE_OK;
     }
+    if (status == CTE_OK && kept && !store->header)
+        destroy_kept(store, config);
     if (status == CTE_OK)
         remove_store(store);
     close(lock_fd);

@@ -2,8 +2,8 @@
 /* The node-shared store as one process sees it.
  *
  * Lock order, outermost first; skipping levels is fine, going back is not:
- *   store directory flock → file.lock → file.lane → rename_lock → sweep_lock → shard.lock →
- *   tag_record.lock → pin_lock → arena.lock
+ *   store directory flock → file.lock → file.lane → rename_lock → sweep_lock → journal.lock →
+ *   shard.lock → tag_record.lock → journal.files_lock → pin_lock → arena.lock
  * Who renames locks two shards, and two lists: lower address first.
  */
 #ifndef CTE_CORE_STORE_STORE_H
@@ -69,6 +69,8 @@ struct cte__store {
     struct cte__ring telemetry;
     float score_threshold;        /* of this process's configuration: blobs from here on are hot */
     _Atomic uint64_t promoted_ns; /* when this process last moved one up */
+    _Atomic int journal_fd;              /* -1: not open in this process */
+    _Atomic uint64_t journal_generation; /* whose file that is */
 };
 
 /* Attaches, making the store if it is not there; the caller frees with cte__store_detach(). */
@@ -137,6 +139,9 @@ struct cte__page_run {
 cte_status cte__pages_claim(struct cte__store *store, uint32_t count, float score, uint32_t skip,
                             struct cte__page_run *runs, uint32_t capacity, uint32_t *used);
 void cte__pages_own(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
+
+/* Takes just these pages of one arena as published ones; -EBUSY if one is in use. */
+cte_status cte__pages_take(struct cte__store *store, cte__page page, uint32_t count);
 void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count);
 
 /* Frees those of the pages that belong to `owner`. */
@@ -258,11 +263,17 @@ cte_status cte__store_sync(struct cte__store *store, uint64_t *volatile_bytes);
 /* Takes back what dead processes left half done, and frees their slots (sweep.c). */
 void cte__store_sweep(struct cte__store *store);
 
-/* Sweeps if somebody is known to have died. */
+/* The journal wants a new generation (journal.c). */
+void cte__journal_tend(struct cte__store *store);
+
+/* What is to be done once in a while: sweeps if somebody is known to have died, and looks after the
+ * journal.  The caller holds no lock from sweep_lock on. */
 static inline void cte__store_sweep_if_wanted(struct cte__store *store)
 {
     if (atomic_load_explicit(&store->header->sweep_wanted, memory_order_relaxed))
         cte__store_sweep(store);
+    if (atomic_load_explicit(&store->header->journal.wanted, memory_order_relaxed))
+        cte__journal_tend(store);
 }
 
 /* What an audit of the whole store found (sweep.c). */

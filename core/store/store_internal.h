@@ -13,8 +13,16 @@ void cte__slot_watch_forks(void);
 cte_status cte__slot_take_locked(struct cte__store *store);
 void cte__slot_give_locked(struct cte__store *store);
 
-/* Makes the segment's contents for a configuration (create.c): all but the magic number. */
-cte_status cte__store_format(struct cte__store *store, const cte_config *config);
+struct cte__model;
+
+/* Makes the segment's contents for a configuration (format.c): all but the magic number.
+ * @param model  what a journal holds, to be brought back; NULL: nothing */
+cte_status cte__store_format(struct cte__store *store, const cte_config *config,
+                             const struct cte__model *model);
+
+/* The size of a configured target in a store, and of its arenas. */
+void cte__store_target_cut(const struct cte__config_target *config, uint64_t *capacity_bytes,
+                           uint64_t *arena_bytes);
 
 /* Gives a range of the sparse segment its memory: afterwards touching it cannot fail. */
 bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes);
@@ -23,8 +31,10 @@ bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes
 uint32_t cte__target_arena_count(uint64_t capacity_bytes);
 
 /* Makes a target in a free record and lets new data go there; the directory is locked, or nobody
- * else knows the store.  Failures are logged, and leave the record free (targets.c). */
-cte_status cte__target_make(struct cte__store *store, const struct cte__config_target *config);
+ * else knows the store.  Failures are logged, and leave the record free (targets.c).
+ * @param model  of a journal that may need what is in the target; NULL: it is new */
+cte_status cte__target_make(struct cte__store *store, const struct cte__config_target *config,
+                            const struct cte__model *model);
 
 /* Takes away targets that somebody died making or taking away; the directory is locked. */
 void cte__targets_clean(struct cte__store *store);
@@ -50,10 +60,14 @@ void cte__target_note(struct cte__store *store, uint32_t target, cte_status stat
 struct cte__target_spec cte__store_target_spec(const struct cte__store *store,
                                                const struct cte__target_record *record);
 
-/* Finds out how fast a new target is; then its place among the others of the store (speed.c). */
+/* Finds out how fast a target is, writing over it unless it holds data; then its place among the
+ * others of the store (speed.c). */
 void cte__target_measure(struct cte__target_record *record, const struct cte__target_ops *ops,
-                         const struct cte__target_spec *spec);
+                         const struct cte__target_spec *spec, bool holds_data);
 void cte__targets_score(struct cte__store *store);
+
+/* Whose the targets and the journal of a store are: a hash of its directory. */
+uint64_t cte__store_id(const struct cte__store *store);
 
 /* Segment size for a configuration, and the page arenas its targets need. */
 uint64_t cte__store_segment_bytes(const cte_config *config);

@@ -14,6 +14,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "store/restore.h"
 #include "store/store_internal.h"
 
 enum { ARENA_BYTES_MIN = 1 << 20, ARENA_BYTES_MAX = CTE__PAGE_ARENA_MAX << CTE__PAGE_SHIFT };
@@ -25,6 +26,13 @@ static uint64_t arena_bytes_for(uint64_t capacity_bytes)
     while (arena > ARENA_BYTES_MIN && arena * 16 > capacity_bytes)
         arena /= 2;
     return arena;
+}
+
+void cte__store_target_cut(const struct cte__config_target *config, uint64_t *capacity_bytes,
+                           uint64_t *arena_bytes)
+{
+    *arena_bytes = arena_bytes_for(config->capacity_bytes);
+    *capacity_bytes = cte__target_arena_count(config->capacity_bytes) * *arena_bytes;
 }
 
 uint32_t cte__target_arena_count(uint64_t capacity_bytes)
@@ -124,6 +132,20 @@ static uint32_t free_record(const struct cte__store *store)
     return index;
 }
 
+/* Before data goes there the journal knows what its number stands for. */
+static void tell_journal(struct cte__store *store, const struct cte__target_record *record)
+{
+    uint32_t index = (uint32_t)(record - store->header->targets);
+    const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
+    _Atomic uint32_t *surviving = &store->header->journal.surviving;
+    if (ops->capabilities & CTE__TARGET_SURVIVES_NODE)
+        atomic_fetch_or(surviving, 1u << index);
+    else
+        atomic_fetch_and(surviving, ~(1u << index));
+    cte_status status = cte__journal_target(store, index);
+    (void)status; /* a journal that cannot be written tells it when it can be */
+}
+
 /* What a sweep counts must not change while it counts. */
 static bool go_live(struct cte__store *store, struct cte__target_record *record)
 {
@@ -132,6 +154,7 @@ static bool go_live(struct cte__store *store, struct cte__target_record *record)
     (void)died;
     bool ready = set_up_arenas(store, record);
     if (ready) {
+        tell_journal(store, record);
         header->page_arena_count =
             (uint32_t)cte__max(header->page_arena_count, record->arena_first + record->arena_count);
         set_state(record, CTE__TARGET_ACTIVE);
@@ -140,23 +163,29 @@ static bool go_live(struct cte__store *store, struct cte__target_record *record)
     return ready;
 }
 
-static cte_status make_backing(struct cte__store *store, struct cte__target_record *record)
+/* One whose contents a journal needs is there. */
+static cte_status make_backing(struct cte__store *store, struct cte__target_record *record,
+                               const struct cte__model *model)
 {
     const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
     struct cte__target_spec spec = cte__store_target_spec(store, record);
-    cte_status status = ops ? ops->create(&spec) : CTE_ERR_STORE_LAYOUT;
+    bool needed = cte__restore_needs(model, record);
+    cte_status status = !ops ? CTE_ERR_STORE_LAYOUT : needed ? CTE_OK : ops->create(&spec);
     if (status != CTE_OK)
         return status;
-    cte__target_measure(record, ops, &spec);
+    cte__target_measure(record, ops, &spec, needed);
     if (go_live(store, record))
         return CTE_OK;
+    if (needed)
+        return -ENOSPC;
     status = ops->destroy(&spec);
     if (status != CTE_OK)
         cte__log_warn("target %s cannot be removed: %s", record->path, cte_status_string(status));
     return -ENOSPC;
 }
 
-cte_status cte__target_make(struct cte__store *store, const struct cte__config_target *config)
+cte_status cte__target_make(struct cte__store *store, const struct cte__config_target *config,
+                            const struct cte__model *model)
 {
     struct cte__store_header *header = store->header;
     const char *name = config->path[0] ? config->path : config->kind;
@@ -180,7 +209,7 @@ cte_status cte__target_make(struct cte__store *store, const struct cte__config_t
     if (header->target_count <= index)
         header->target_count = index + 1;
     atomic_fetch_add(&record->generation, 1);
-    cte_status status = make_backing(store, record);
+    cte_status status = make_backing(store, record, model);
     if (status != CTE_OK) {
         cte__log_error("target %s (%s) is left out: %s", record->path, record->kind,
                        cte_status_string(status));
@@ -191,8 +220,9 @@ cte_status cte__target_make(struct cte__store *store, const struct cte__config_t
     return CTE_OK;
 }
 
-/* Takes away what stands for no target any more.  If that fails, the next one tries again: the place
- * must not be used while processes may have the old backing open.  What is not ours is none. */
+/* Takes away what stands for no target any more.  If that fails, the next one tries again: the
+ * place must not be used while processes may have the old backing open.  What is not ours is none.
+ */
 static void take_away(struct cte__store *store, struct cte__target_record *record)
 {
     const struct cte__target_ops *ops = cte__target_ops_find(record->kind);
@@ -255,7 +285,7 @@ static cte_status register_locked(struct cte__store *store, const struct cte__co
                        count, CTE__TARGETS_MAX);
         return -EUSERS;
     }
-    return cte__target_make(store, config);
+    return cte__target_make(store, config, NULL);
 }
 
 cte_status cte__target_register(struct cte__store *store, const struct cte__config_target *config)

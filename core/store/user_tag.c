@@ -13,6 +13,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "store/journal.h"
 #include "store/store_internal.h"
 
 /* The chain and the free list change by single stores, with the root's list locked: what a dead
@@ -136,7 +137,8 @@ static cte_status found(struct cte__store *store, enum cte__user_tag_find how, u
     if (public_id != 0 && tag->public_id != public_id && (!tag->dead || how == CTE__USER_TAG_BURY))
         return how == CTE__USER_TAG_CREATE ? -EEXIST : CTE_ERR_NOT_FOUND;
     if (how == CTE__USER_TAG_BURY) {
-        atomic_store(&record->dead, 1);
+        if (!atomic_exchange(&record->dead, 1))
+            cte__journal_tag_gone(store, tag->id);
         tag->dead = true;
     }
     return CTE_OK;
@@ -205,6 +207,8 @@ void cte__user_tag_forget(struct cte__store *store, const char *name, uint32_t n
     if (entry != 0 && cte__entry_record(cte__entry_at(store, entry)) == tag->unit &&
         atomic_load(&record->tag_id) == tag->id) {
         cte__tag_reap(store, record, true);
+        /* Again: who buried the tag may have died before saying so. */
+        cte__journal_tag_gone(store, tag->id);
         cte__index_remove(store, shard, hash, entry);
         ours = true;
     }

@@ -218,6 +218,17 @@ static void cache_write(const struct cache *cache, const struct cte__target_spee
         close(fd);
 }
 
+struct cte__target_speed cte__target_speed_known(const struct cte__target_ops *ops,
+                                                 const struct cte__target_spec *spec)
+{
+    struct cte__target_speed speed = {.bytes_per_s = ops->nominal_bytes_per_s,
+                                      .latency_ns = ops->nominal_latency_ns};
+    struct cache cache;
+    bool known = cache_for(ops, spec, &cache) && cache_read(&cache, &speed);
+    (void)known;
+    return speed;
+}
+
 struct cte__target_speed cte__target_speed(const struct cte__target_ops *ops,
                                            const struct cte__target_spec *spec)
 {

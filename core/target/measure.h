@@ -20,4 +20,9 @@ struct cte__target_speed {
 struct cte__target_speed cte__target_speed(const struct cte__target_ops *ops,
                                            const struct cte__target_spec *spec);
 
+/* The same of a target that holds data, and so is not written to: what was kept beside it, else
+ * nominal values. */
+struct cte__target_speed cte__target_speed_known(const struct cte__target_ops *ops,
+                                                 const struct cte__target_spec *spec);
+
 #endif
