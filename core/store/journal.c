@@ -369,13 +369,13 @@ static cte_status replace_base(struct cte__store *store, enum cte__journal_file 
 }
 
 /* Appends all that lives to the present generation and the word that this is all. */
-static cte_status complete_generation(struct cte__store *store)
+static cte_status complete_generation(struct cte__store *store, bool empty)
 {
     struct cte__journal_state *journal = &store->header->journal;
     struct cte__record_buffer buffer;
     uint64_t bytes = 0;
     cte__record_buffer_init(&buffer);
-    cte_status status = cte__journal_dump(store, &bytes);
+    cte_status status = empty ? CTE_OK : cte__journal_dump(store, &bytes);
     cte__record_put_complete(&buffer, journal->nonce);
     /* Fails too if somebody else's append did meanwhile. */
     if (status == CTE_OK)
@@ -404,7 +404,7 @@ static cte_status renew_locked(struct cte__store *store)
     if (status == CTE_OK) {
         /* Before the dump, so that what changes while it goes on is appended. */
         atomic_store(&journal->broken, CTE_OK);
-        status = complete_generation(store);
+        status = complete_generation(store, false);
     }
     /* What it replaces may have been synced: so must it be. */
     if (status == CTE_OK)
@@ -500,9 +500,9 @@ cte_status cte__journal_start(struct cte__store *store, const char *path,
     atomic_store(&store->journal_fd, fd);
     atomic_store(&store->journal_generation, header.generation);
     atomic_store(&journal->generation, header.generation);
-    status = complete_generation(store);
-    /* The first one holds nothing that somebody was promised. */
+    /* The first one holds nothing yet. */
     bool durable = header.generation > 1;
+    status = complete_generation(store, !durable);
     if (status == CTE_OK && durable)
         status = sync_present(store);
     if (status == CTE_OK)

@@ -324,7 +324,9 @@ static cte_status add_runs(struct blob *blob, const struct cte__record_extent *r
         struct cte__run run = cte__record_run(record, i);
         uint64_t end = start + run.start + (run.length_dirty >> 1);
         if (is_lost(blob, run.page)) {
-            tell_lost(blob, start + run.start, end);
+            /* Behind a blob's end there were zeros, and will be. */
+            if (blob->chunk || start + run.start < blob->record.size_bytes)
+                tell_lost(blob, start + run.start, end);
             continue;
         }
         if (status == CTE_OK)

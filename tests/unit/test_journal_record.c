@@ -41,7 +41,8 @@ static void put_random_extents(struct text *text, uint64_t *seed)
             extent.run_count = 1 + (uint32_t)(test_random(seed) % 3);
             for (uint32_t r = 0; r < extent.run_count; r++)
                 runs[r] = (struct cte__run){.start = (uint16_t)(r * 1000),
-                                            .length_dirty = (uint16_t)((1 + test_random(seed) % 1000) << 1 | 1),
+                                            .length_dirty =
+                                                (uint16_t)((1 + test_random(seed) % 1000) << 1 | 1),
                                             .checksum = sums[r],
                                             .page = extent.page + r};
         }
@@ -63,10 +64,16 @@ static void put_random(struct text *text, uint64_t *seed)
                                     .score = 0.5f,
                                     .name = random_text(seed, name, 250)};
     struct cte__record_tag tag = {1 + test_random(seed) % 9, 5, blob.name};
-    struct cte__record_file file = {.id = 7, .chunk_bytes = 1 << 20, .size_bytes = test_random(seed),
-                                    .name = blob.name, .path = {"/some/file", 10}};
-    struct cte__record_target target = {.index = 3, .survives = true, .capacity_bytes = 8 << 20,
-                                        .arena_bytes = 1 << 20, .kind = {"file", 4},
+    struct cte__record_file file = {.id = 7,
+                                    .chunk_bytes = 1 << 20,
+                                    .size_bytes = test_random(seed),
+                                    .name = blob.name,
+                                    .path = {"/some/file", 10}};
+    struct cte__record_target target = {.index = 3,
+                                        .survives = true,
+                                        .capacity_bytes = 8 << 20,
+                                        .arena_bytes = 1 << 20,
+                                        .kind = {"file", 4},
                                         .path = {"/target", 7}};
     uint32_t kind = CTE__RECORD_TARGET + (uint32_t)(test_random(seed) % CTE__RECORD_COMPLETE);
     text->start[text->count] = text->buffer.count;
@@ -178,12 +185,12 @@ static void test_what_is_written_is_read(void **state)
     uint64_t seed = test_seed(), lost;
     for (int i = 0; i < ROUNDS; i++) {
         struct text *text = text_make(&seed, RECORDS_MAX);
-        assert_int_equal(
-            read_all(text, text->buffer.bytes, text->buffer.count, nonce, &lost), RECORDS_MAX);
+        assert_int_equal(read_all(text, text->buffer.bytes, text->buffer.count, nonce, &lost),
+                         RECORDS_MAX);
         assert_int_equal(lost, 0);
         /* Records of another journal are none. */
-        assert_int_equal(
-            read_all(text, text->buffer.bytes, text->buffer.count, nonce + 1, &lost), 0);
+        assert_int_equal(read_all(text, text->buffer.bytes, text->buffer.count, nonce + 1, &lost),
+                         0);
         assert_int_equal(lost, text->buffer.count);
         text_free(text);
     }
@@ -244,7 +251,8 @@ static void test_random_wounds(void **state)
         int hurt = 0;
         for (int r = 0; r < text->count; r++)
             hurt += text->start[r] < at + length && text->start[r + 1] > at;
-        assert_in_range(read_all(text, bytes, count, nonce, &lost), text->count - hurt, text->count);
+        assert_in_range(read_all(text, bytes, count, nonce, &lost), text->count - hurt,
+                        text->count);
         free(bytes);
         text_free(text);
     }
