@@ -34,6 +34,7 @@ static const char *true_false(bool value)
 /* ---- info ----------------------------------------------------------------------------------- */
 
 struct info {
+    cte_store_journal journal;
     char path[PATH_MAX];
     uint32_t pids[PIDS_MAX], pid_count;
     cte_target_info targets[TARGETS_MAX];
@@ -62,7 +63,17 @@ static void print_info_json(const struct info *info)
             t->kind, (double)t->score, (ull)t->capacity_bytes, (ull)t->free_bytes,
             (ull)t->bytes_written, (ull)t->bytes_read, (ull)t->writes, (ull)t->reads);
     }
-    puts("]}");
+    fputs("], \"journal\": ", stdout);
+    if (info->journal.path[0]) {
+        fputs("{\"path\": ", stdout);
+        print_json_string(info->journal.path);
+        printf(", \"generation\": %llu, \"size_bytes\": %llu, \"status\": \"%s\"}",
+               (ull)info->journal.generation, (ull)info->journal.size_bytes,
+               cte_status_name(info->journal.status));
+    } else {
+        fputs("null", stdout);
+    }
+    puts("}");
 }
 
 static void print_info(const struct info *info)
@@ -73,6 +84,11 @@ static void print_info(const struct info *info)
     for (uint32_t i = 0; i < info->pid_count; i++)
         printf(" %u", info->pids[i]);
     puts(info->pid_count ? "" : " none");
+    fputs("journal    ", stdout);
+    print_name(info->journal.path[0] ? info->journal.path : "none");
+    if (info->journal.path[0])
+        printf(" (%llu bytes)", (ull)info->journal.size_bytes);
+    puts(info->journal.status == CTE_OK ? "" : " CANNOT BE WRITTEN");
     printf("metadata   %llu of %llu bytes in use, %llu bytes of memory\n",
            (ull)info->usage.metadata_bytes, (ull)info->usage.metadata_capacity_bytes,
            (ull)info->usage.segment_bytes);
@@ -111,6 +127,8 @@ int command_info(const struct invocation *in)
         status = cte_client_targets(client, info->targets, TARGETS_MAX, &info->target_count);
     if (status == CTE_OK)
         status = cte_store_get_usage(client, &info->usage);
+    if (status == CTE_OK)
+        status = cte_store_get_journal(client, &info->journal);
     if (status == CTE_OK && in->json)
         print_info_json(info);
     else if (status == CTE_OK)
@@ -368,11 +386,13 @@ static void print_report_json(const cte_store_report *r, bool damage)
 {
     printf(", \"blobs\": %llu, \"bytes_read\": %llu, \"blobs_damaged\": %llu, \"pages_used\": %llu"
            ", \"pages_doubly\": %llu, \"pages_unowned\": %llu, \"pages_lost\": %llu"
-           ", \"units_unowned\": %llu, \"units_lost\": %llu, \"exact\": %s, \"checksums\": %s"
+           ", \"units_unowned\": %llu, \"units_lost\": %llu, \"journal_records\": %llu"
+           ", \"journal_damaged\": %llu, \"bytes_lost\": %llu, \"exact\": %s, \"checksums\": %s"
            ", \"ok\": %s}\n",
            (ull)r->blobs, (ull)r->bytes_read, (ull)r->blobs_damaged, (ull)r->pages_used,
            (ull)r->pages_doubly, (ull)r->pages_unowned, (ull)r->pages_lost, (ull)r->units_unowned,
-           (ull)r->units_lost, true_false(r->exact), true_false(r->checksums), true_false(!damage));
+           (ull)r->units_lost, (ull)r->journal_records, (ull)r->journal_damaged, (ull)r->bytes_lost,
+           true_false(r->exact), true_false(r->checksums), true_false(!damage));
 }
 
 static void print_report(const cte_store_report *r, bool damage)
@@ -383,30 +403,52 @@ static void print_report(const cte_store_report *r, bool damage)
            (ull)r->pages_used, (ull)r->pages_doubly, (ull)r->pages_unowned, (ull)r->pages_lost);
     printf("metadata claimed but free: %llu, lost: %llu\n", (ull)r->units_unowned,
            (ull)r->units_lost);
+    if (r->journal_records > 0)
+        printf("the store is not in memory; its journal has %llu records, and %llu damaged places; "
+               "%llu bytes were in memory only\n",
+               (ull)r->journal_records, (ull)r->journal_damaged, (ull)r->bytes_lost);
     if (!r->exact)
         puts("processes are attached: the counts of pages and metadata may be off");
     puts(damage ? "the store is DAMAGED" : "the store is sound");
 }
 
+/* What is kept of a store that is not in memory; CTE_ERR_NOT_FOUND if there is nothing. */
+static cte_status check_kept(const struct invocation *in, cte_store_report *report,
+                             struct finding *finding)
+{
+    cte_config *config = load_config(in);
+    cte_status status =
+        config ? cte_store_check_kept(config, report, tell_damage, finding) : CTE_ERR_CONFIG;
+    cte_config_free(config);
+    return status;
+}
+
+static int end_check(const struct invocation *in, cte_status status, const cte_store_report *report)
+{
+    bool damage = cte_store_report_is_damage(report);
+    if (in->json)
+        putchar(']');
+    if (in->json)
+        print_report_json(report, damage || status != CTE_OK);
+    else if (status == CTE_OK)
+        print_report(report, damage);
+    return status != CTE_OK ? failed(status) : damage ? EXIT_FAILED : EXIT_OK;
+}
+
 int command_check(const struct invocation *in)
 {
     struct finding finding = {.json = in->json};
-    cte_store_report report;
+    cte_store_report report = {0};
+    if (in->json)
+        fputs("{\"findings\": [", stdout);
+    cte_status status = check_kept(in, &report, &finding);
+    if (status != CTE_ERR_NOT_FOUND)
+        return end_check(in, status, &report);
     cte_client *client = open_store(in, false);
     if (!client)
         return EXIT_FAILED;
-    if (in->json)
-        fputs("{\"findings\": [", stdout);
-    cte_status status = cte_store_check(client, &report, tell_damage, &finding);
-    if (in->json)
-        putchar(']');
-    bool damage = cte_store_report_is_damage(&report);
-    if (in->json)
-        print_report_json(&report, damage || status != CTE_OK);
-    else if (status == CTE_OK)
-        print_report(&report, damage);
-    int result = status != CTE_OK ? failed(status) : damage ? EXIT_FAILED : EXIT_OK;
-    return close_store(client, result);
+    status = cte_store_check(client, &report, tell_damage, &finding);
+    return close_store(client, end_check(in, status, &report));
 }
 
 /* ---- destroy -------------------------------------------------------------------------------- */

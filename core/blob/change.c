@@ -499,7 +499,7 @@ cte_status cte__change_commit(struct cte__change *change)
     if (new_entry)
         cte__entry_show(store, change->entry);
     own_new(change, &contents);
-    /* Before anything old is free for others: until then the journal may refer to it (I10). */
+    /* Before anything old is free for others: until then the journal may refer to it (I12). */
     if (journaled)
         append_to_journal(change);
     change->committed = true;

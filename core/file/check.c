@@ -4,11 +4,14 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
+#include <xxhash.h>
 
 #include <cte/store.h>
 
 #include "blob/tag.h"
 #include "file/inspect.h"
+#include "store/journal_check.h"
 
 enum { WINDOW_BYTES = 1 << 20, TRIES_MAX = 16 };
 
@@ -184,9 +187,49 @@ cte_status cte_store_check(cte_client *client, cte_store_report *report,
     return status;
 }
 
+/* ---- a store that is not in memory ---------------------------------------------------------- */
+
+static void pass_on(void *context, const char *text)
+{
+    struct check *check = context;
+    if (check->visit) {
+        cte_status status = check->visit(check->context, text);
+        (void)status;
+    }
+}
+
+cte_status cte_store_check_kept(const cte_config *config, cte_store_report *report,
+                                cte_status (*visit)(void *context, const char *text), void *context)
+{
+    struct check check = {.visit = visit, .context = context};
+    struct cte__journal_findings findings;
+    char directory[PATH_MAX], segment[PATH_MAX];
+    cte_status status = cte_store_path(config, directory, sizeof directory);
+    if (status != CTE_OK)
+        return status;
+    int n = snprintf(segment, sizeof segment, "%s/segment", directory);
+    if (n < 0 || n >= (int)sizeof segment || access(segment, F_OK) == 0)
+        return CTE_ERR_NOT_FOUND;
+    status = cte__journal_check(config, XXH3_64bits(directory, strlen(directory)), pass_on, &check,
+                                &findings);
+    *report = (cte_store_report){
+        .blobs = findings.blobs,
+        .bytes_read = findings.bytes_read,
+        .blobs_damaged = findings.blobs_damaged,
+        .pages_used = findings.pages_used,
+        .pages_doubly = findings.pages_doubly,
+        .journal_records = findings.records,
+        .journal_damaged = findings.places_damaged,
+        .bytes_lost = findings.bytes_lost,
+        .exact = true,
+        .checksums = true,
+    };
+    return status;
+}
+
 bool cte_store_report_is_damage(const cte_store_report *report)
 {
     bool accounts =
         report->pages_doubly > 0 || report->pages_unowned > 0 || report->units_unowned > 0;
-    return report->blobs_damaged > 0 || (report->exact && accounts);
+    return report->blobs_damaged > 0 || report->journal_damaged > 0 || (report->exact && accounts);
 }

@@ -61,6 +61,19 @@ cte_status cte_store_get_usage(cte_client *client, cte_store_usage *usage)
     return CTE_OK;
 }
 
+cte_status cte_store_get_journal(cte_client *client, cte_store_journal *journal)
+{
+    const struct cte__journal_state *state = &client->store->header->journal;
+    *journal = (cte_store_journal){.generation = atomic_load(&state->generation)};
+    if (journal->generation == 0)
+        return CTE_OK;
+    static_assert(sizeof journal->path == sizeof state->path, "a path fits");
+    memcpy(journal->path, state->path, sizeof journal->path);
+    journal->size_bytes = atomic_load(&state->bytes);
+    journal->status = atomic_load(&state->broken);
+    return CTE_OK;
+}
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 static cte_status add_identity(void *context, cte__unit unit, const struct cte__entry *entry)

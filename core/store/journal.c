@@ -61,7 +61,9 @@ enum cte__journal_header_state cte__journal_identify(int fd, struct cte__journal
         ssize_t n = pread(fd, bytes + count, sizeof bytes - count, (off_t)count);
         if (n < 0 && errno == EINTR)
             continue;
-        if (n <= 0)
+        if (n < 0)
+            return CTE__JOURNAL_IS_UNREADABLE;
+        if (n == 0)
             break;
         count += (size_t)n;
     }

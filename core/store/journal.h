@@ -8,7 +8,7 @@
  *
  * A record is appended by one write(2) after the store that publishes a change (removals: before),
  * with the blob's shard locked and before anything old is freed: the order of a blob's records is
- * its history, and what the journal refers to is never reused (I10).  Whoever dies between the two
+ * its history, and what the journal refers to is never reused (I12).  Whoever dies between the two
  * leaves shard.logging set; the next one to lock the shard appends what is missing.
  *
  * When the file has grown to several times of what lives, a new *generation* begins in a second

@@ -52,6 +52,10 @@ static cte_status look_at(const char *path, uint64_t store_id, struct cte__journ
                        "from it; `cte destroy --force` removes it with its data",
                        path);
         return CTE_ERR_STORE_CORRUPT;
+    case CTE__JOURNAL_IS_UNREADABLE:
+        /* Taken for none, it would be replaced. */
+        cte__log_error("journal %s cannot be read", path);
+        return -EIO;
     case CTE__JOURNAL_IS_FOREIGN:
         break;
     }

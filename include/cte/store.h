@@ -95,6 +95,9 @@ typedef struct cte_store_report {
     uint64_t pages_lost;    /**< in use by nobody */
     uint64_t units_unowned; /**< the same of metadata, in units of 32 bytes */
     uint64_t units_lost;
+    uint64_t journal_records; /**< cte_store_check_kept(): read */
+    uint64_t journal_damaged; /**< places in the journal that are no records */
+    uint64_t bytes_lost;      /**< that were in memory only */
     bool exact;     /**< false: a process is attached, the page and unit counts may be off */
     bool checksums; /**< false: the store was made without, contents are not verified */
 } cte_store_report;
@@ -109,6 +112,27 @@ bool cte_store_report_is_damage(const cte_store_report *report);
  */
 cte_status cte_store_check(cte_client *client, cte_store_report *report,
                            cte_status (*visit)(void *context, const char *text), void *context);
+
+/**
+ * Checks what is kept of a store whose memory is gone, after a reboot: the journal, and all bytes that
+ * it speaks of.  Nothing is changed; attaching brings the store back.
+ * @param visit  called for each finding with words on it; may be NULL; its status is ignored
+ * @return CTE_ERR_NOT_FOUND: nothing is kept, or the store is in memory, for cte_store_check()
+ */
+cte_status cte_store_check_kept(const cte_config *config, cte_store_report *report,
+                                cte_status (*visit)(void *context, const char *text),
+                                void *context);
+
+/** The journal of a store: what makes it survive a reboot. */
+typedef struct cte_store_journal {
+    char path[4096]; /**< "": the store has none */
+    uint64_t generation;
+    uint64_t size_bytes;
+    cte_status status; /**< of the last append: what changed since it failed does not survive */
+} cte_store_journal;
+
+/** Tells of the journal of a client's store. */
+cte_status cte_store_get_journal(cte_client *client, cte_store_journal *journal);
 
 /**
  * Removes a store with all its tags.

@@ -79,6 +79,11 @@ static bool strikes(int kind)
       (fd, iov, n, at))                                                                            \
     X(ssize_t, -1, POINT_WRITE, pwrite, (int fd, const void *from, size_t bytes, off_t at),        \
       (fd, from, bytes, at))                                                                       \
+    X(ssize_t, -1, POINT_APPEND, write, (int fd, const void *from, size_t bytes),                  \
+      (fd, from, bytes))                                                                           \
+    X(int, -1, POINT_SYNC, fsync, (int fd), (fd))                                                  \
+    X(int, -1, POINT_SYNC, fdatasync, (int fd), (fd))                                              \
+    X(int, -1, POINT_NAME, rename, (const char *from, const char *to), (from, to))                 \
     X(int, -1, POINT_SPACE, fallocate, (int fd, int mode, off_t at, off_t bytes),                  \
       (fd, mode, at, bytes))                                                                       \
     X(int, -1, POINT_SPACE, ftruncate, (int fd, off_t bytes), (fd, bytes))                         \

@@ -11,11 +11,13 @@ enum {
     POINT_MEMORY = 1 << 0, /* malloc, calloc, realloc, posix_memalign */
     POINT_READ = 1 << 1,
     POINT_WRITE = 1 << 2,
-    POINT_SPACE = 1 << 3, /* fallocate, ftruncate, mmap */
-    POINT_LOCK = 1 << 4,  /* taking and giving back of mutexes */
-    POINT_NAME = 1 << 5,  /* open, unlink, mkdir, … */
-    POINT_CLOCK = 1 << 6, /* read between the steps that publish */
-    POINT_ANY = (1 << 7) - 1
+    POINT_SPACE = 1 << 3,  /* fallocate, ftruncate, mmap */
+    POINT_LOCK = 1 << 4,   /* taking and giving back of mutexes */
+    POINT_NAME = 1 << 5,   /* open, unlink, mkdir, … */
+    POINT_CLOCK = 1 << 6,  /* read between the steps that publish */
+    POINT_APPEND = 1 << 7, /* write */
+    POINT_SYNC = 1 << 8,
+    POINT_ANY = (1 << 9) - 1
 };
 
 /* Kills the process before the nth call of these kinds. */

@@ -413,6 +413,64 @@ static void test_damaged_journals(void **state)
     node_free(&node);
 }
 
+static void put_one(struct node *node)
+{
+    cte_tag *tag;
+    assert_int_equal(cte_tag_open(node->client, "tag", true, &tag), CTE_OK);
+    assert_int_equal(cte_blob_put(tag, "blob", 0, "precious", 8, 0.0f, 0), CTE_OK);
+    static char pages[3 * PAGE];
+    memset(pages, 'p', sizeof pages);
+    assert_int_equal(cte_blob_put(tag, "pages", 0, pages, sizeof pages, 0.0f, 0), CTE_OK);
+    cte_tag_close(tag);
+    lose_memory(node);
+    cte_client_close(node->client);
+    lose_memory(node);
+    node->client = NULL;
+}
+
+static cte_status count_finding(void *context, const char *text)
+{
+    assert_true(text[0] != 0);
+    ++*(unsigned *)context;
+    return CTE_OK;
+}
+
+/* A store that is not in memory is checked where it lies. */
+static void test_checked_offline(void **state)
+{
+    (void)state;
+    struct node node = node_make(8, 8, "");
+    char target[512], bytes[1] = "x";
+    cte_store_report report;
+    unsigned findings = 0;
+    path_of(&node, "target", target);
+    assert_int_equal(cte_store_check_kept(node.config, &report, NULL, NULL), CTE_ERR_NOT_FOUND);
+    put_one(&node);
+    assert_int_equal(cte_store_check_kept(node.config, &report, count_finding, &findings), CTE_OK);
+    assert_false(cte_store_report_is_damage(&report));
+    assert_int_equal(findings, 0);
+    assert_int_equal(report.blobs, 2);
+    assert_int_equal(report.pages_used, 3);
+    assert_int_equal(report.bytes_read, 3 * PAGE);
+    /* One byte of the pages of 'p', wherever they lie. */
+    FILE *file = fopen(target, "r+");
+    assert_non_null(file);
+    for (int in_a_row = 0; in_a_row < 500;) {
+        int byte = fgetc(file);
+        assert_int_not_equal(byte, EOF);
+        in_a_row = byte == 'p' ? in_a_row + 1 : 0;
+    }
+    assert_int_equal(fseek(file, 0, SEEK_CUR), 0); /* between reading and writing */
+    assert_int_equal(fwrite(bytes, 1, 1, file), 1);
+    fclose(file);
+    assert_int_equal(cte_store_check_kept(node.config, &report, count_finding, &findings), CTE_OK);
+    assert_true(cte_store_report_is_damage(&report));
+    assert_int_equal(report.blobs_damaged, 1);
+    assert_int_equal(findings, 1);
+    assert_int_equal(cte_client_open(node.config, &node.client), CTE_OK);
+    node_free(&node);
+}
+
 /* ---- files ---------------------------------------------------------------------------------- */
 
 enum { FILE_BYTES_MAX = 3 << 20, FILE_STEPS = 40 };
@@ -570,21 +628,6 @@ static void test_files_changed_since(void **state)
 }
 
 /* ---- refusals ------------------------------------------------------------------------------- */
-
-static void put_one(struct node *node)
-{
-    cte_tag *tag;
-    assert_int_equal(cte_tag_open(node->client, "tag", true, &tag), CTE_OK);
-    assert_int_equal(cte_blob_put(tag, "blob", 0, "precious", 8, 0.0f, 0), CTE_OK);
-    static char pages[3 * PAGE];
-    memset(pages, 'p', sizeof pages);
-    assert_int_equal(cte_blob_put(tag, "pages", 0, pages, sizeof pages, 0.0f, 0), CTE_OK);
-    cte_tag_close(tag);
-    lose_memory(node);
-    cte_client_close(node->client);
-    lose_memory(node);
-    node->client = NULL;
-}
 
 static void expect_one(struct node *node)
 {
@@ -779,6 +822,7 @@ int main(void)
         cmocka_unit_test(test_blobs_come_back),
         cmocka_unit_test(test_any_history),
         cmocka_unit_test(test_damaged_journals),
+        cmocka_unit_test(test_checked_offline),
         cmocka_unit_test(test_files_come_back),
         cmocka_unit_test(test_files_changed_since),
         cmocka_unit_test(test_other_configurations_are_refused),
