@@ -3,6 +3,13 @@
 program fortran_mpif
   implicit none
   include 'mpif.h'
-  integer :: file, columns, request, status(MPI_STATUS_SIZE)
+  integer :: file, columns, request, requests(4), info, handler, status(MPI_STATUS_SIZE)
 #include "fortran_body.inc"
 end program
+
+subroutine on_error(file, code)
+  implicit none
+  integer :: file, code, times
+  common /handler_calls/ times
+  if (code /= 0 .and. file /= 0) times = times + 1
+end subroutine
