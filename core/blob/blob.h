@@ -84,7 +84,7 @@ struct cte__snapshot {
     uint32_t few[CTE__SNAPSHOT_FEW];
     struct cte__run_list *run_lists;
     uint32_t small_bytes; /* of a small blob, which has no spans; else 0 */
-    uint32_t small_checksum;
+    uint32_t small_sum;   /* cte__small_sum() of it */
     char small[CTE__SMALL_MAX];
     struct cte__cache_use *cache; /* for what is read as of the snapshot; NULL: none */
 };

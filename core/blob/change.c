@@ -73,7 +73,8 @@ static cte_status load(struct cte__change *change, uint64_t location, const stru
     }
     change->size_bytes = cte__location_small_bytes(location);
     change->old_unit = cte__location_unit(location);
-    change->old_unit_bytes = cte__small_bytes(cte__location_small_bytes(location));
+    change->old_unit_bytes = change->size_bytes;
+    change->old_small_sum = cte__location_small_sum(location);
     change->old_small = cte__unit_at(change->store, change->old_unit);
     return CTE_OK;
 }
@@ -299,15 +300,14 @@ static cte_status claim_contents(struct cte__change *change, uint64_t bytes,
 static cte_status build_small(struct cte__change *change, struct contents *contents)
 {
     uint32_t bytes = (uint32_t)change->size_bytes;
-    cte_status status = claim_contents(change, cte__small_bytes(bytes), contents);
+    cte_status status = claim_contents(change, bytes, contents);
     if (status != CTE_OK)
         return status;
-    struct cte__small *small = cte__unit_at(change->store, contents->unit);
-    small->checksum = change->store->checksum ? cte__bytes_checksum(change->new_small, bytes) : 0;
-    memcpy(small->bytes, change->new_small, bytes);
+    memcpy(cte__unit_at(change->store, contents->unit), change->new_small, bytes);
     bool journaled =
         cte__journal_on(change->store) && cte__journal_belongs(change->store, change->score);
-    contents->location = cte__location_of_small(contents->unit, bytes, journaled);
+    contents->location = cte__location_of_small(
+        contents->unit, bytes, cte__small_sum(change->store, change->new_small, bytes), journaled);
     return CTE_OK;
 }
 

@@ -19,7 +19,8 @@ struct cte__change {
     float score;
     struct cte__span_list old;
     uint32_t before, behind; /* extents of the old map that are not in `old`: they stay */
-    const struct cte__small *old_small; /* instead of `old`: all of its bytes, else NULL */
+    const char *old_small;   /* instead of `old`: all of its bytes, else NULL */
+    uint32_t old_small_sum;  /* cte__small_sum() of them */
 
     /* Filled by the caller with cte__change_keep/_drop/_add, ascending: the blob as it shall be,
      * and what the old state refers to and the new one does not.  Or new_small instead of `new`:

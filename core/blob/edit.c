@@ -141,7 +141,8 @@ cte_status cte__blob_trim(struct cte__store *store, const struct cte__blob_key *
     return apply(store, key, &edit);
 }
 
-/* True if the page holds the same bytes as in the snapshot: see merge_is_current() in put_pages.c. */
+/* True if the page holds the same bytes as in the snapshot: see merge_is_current() in put_pages.c.
+ */
 static bool same_page(const struct edit *edit, const struct cte__span *page)
 {
     const struct cte__span_list *list = &edit->snapshot->list;

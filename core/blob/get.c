@@ -237,8 +237,7 @@ static cte_status read_small(const struct cte__store *store, const struct cte__s
                              const struct cte__piece *pieces, size_t count,
                              struct cte__piece_list *missing)
 {
-    if (store->checksum &&
-        cte__bytes_checksum(snapshot->small, snapshot->small_bytes) != snapshot->small_checksum)
+    if (cte__small_sum(store, snapshot->small, snapshot->small_bytes) != snapshot->small_sum)
         return CTE_ERR_CHECKSUM;
     cte_status status = CTE_OK;
     for (size_t i = 0; i < count && status == CTE_OK; i++) {

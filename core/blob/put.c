@@ -12,7 +12,7 @@ static void overlay_small(const struct cte__change *change, const struct cte__pi
 {
     memset(bytes, 0, size);
     if (change->old_small && !replace)
-        memcpy(bytes, change->old_small->bytes, change->size_bytes);
+        memcpy(bytes, change->old_small, change->size_bytes);
     for (size_t i = 0; i < count; i++)
         if (pieces[i].length > 0)
             memcpy(bytes + pieces[i].offset, pieces[i].base, pieces[i].length);
@@ -21,8 +21,8 @@ static void overlay_small(const struct cte__change *change, const struct cte__pi
 /* What stays of damaged bytes must not get a new checksum. */
 static bool is_damaged(const struct cte__store *store, const struct cte__change *change)
 {
-    return store->checksum && cte__bytes_checksum(change->old_small->bytes, change->size_bytes) !=
-                                  change->old_small->checksum;
+    return cte__small_sum(store, change->old_small, (uint32_t)change->size_bytes) !=
+           change->old_small_sum;
 }
 
 /* A put that leaves a blob of few bytes.  -EAGAIN: the blob has pages, or gets too large. */
@@ -66,8 +66,8 @@ static cte_status expand(struct cte__store *store, const struct cte__blob_key *k
         return status;
     struct cte__piece piece = {0, snapshot.small_bytes, snapshot.small};
     if (snapshot.small_bytes > 0) {
-        bool damaged = store->checksum &&
-                       cte__bytes_checksum(snapshot.small, piece.length) != snapshot.small_checksum;
+        bool damaged =
+            cte__small_sum(store, snapshot.small, snapshot.small_bytes) != snapshot.small_sum;
         status = damaged ? CTE_ERR_CHECKSUM
                          : cte__put_pages(store, key, &piece, 1, snapshot.score, true, &snapshot);
     }

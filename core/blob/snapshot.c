@@ -115,10 +115,10 @@ static cte_status copy_extents(const struct cte__store *store, const struct exte
 static void copy_small(const struct cte__store *store, uint64_t location,
                        struct cte__snapshot *snapshot)
 {
-    const struct cte__small *small = cte__unit_at(store, cte__location_unit(location));
     snapshot->small_bytes = cte__location_small_bytes(location);
-    snapshot->small_checksum = small->checksum;
-    memcpy(snapshot->small, small->bytes, snapshot->small_bytes);
+    snapshot->small_sum = cte__location_small_sum(location);
+    memcpy(snapshot->small, cte__unit_at(store, cte__location_unit(location)),
+           snapshot->small_bytes);
 }
 
 cte_status cte__snapshot_locked(const struct cte__store *store, cte__unit unit, uint64_t first,

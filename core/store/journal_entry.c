@@ -176,9 +176,9 @@ static bool put_blob(struct cte__store *store, const struct cte__entry *entry,
         return false;
     blob.size_bytes = cte__entry_size(store, entry);
     if (location != 0 && cte__location_kind(location) == CTE__AT_SMALL) {
-        const struct cte__small *small = cte__unit_at(store, cte__location_unit(location));
         blob.is_small = true;
-        blob.small = (struct cte__text){small->bytes, cte__location_small_bytes(location)};
+        blob.small = (struct cte__text){cte__unit_at(store, cte__location_unit(location)),
+                                        cte__location_small_bytes(location)};
     } else if (location == 0) {
         blob.is_small = true;
     }

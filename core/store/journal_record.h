@@ -36,9 +36,9 @@ void cte__journal_header_write(struct cte__journal_header header, char *bytes);
 
 enum cte__journal_header_state {
     CTE__JOURNAL_IS_OURS,
-    CTE__JOURNAL_IS_FOREIGN, /* not a journal at all */
-    CTE__JOURNAL_IS_NEWER,   /* of another version of cte */
-    CTE__JOURNAL_IS_DAMAGED, /* a journal once */
+    CTE__JOURNAL_IS_FOREIGN,    /* not a journal at all */
+    CTE__JOURNAL_IS_NEWER,      /* of another version of cte */
+    CTE__JOURNAL_IS_DAMAGED,    /* a journal once */
     CTE__JOURNAL_IS_UNREADABLE, /* nobody knows: the medium fails */
 };
 enum cte__journal_header_state cte__journal_header_read(const char *bytes, uint64_t count,

@@ -176,17 +176,13 @@ struct cte__entry {
 enum cte__location_kind {
     CTE__AT_UNIT = 0,   /* blobs: struct cte__map; tags and files: struct cte__tag_record */
     CTE__AT_EXTENT = 1, /* a blob or chunk of whole pages in a row, from its first byte on */
-    CTE__AT_SMALL = 2,  /* struct cte__small, in the metadata heap */
+    CTE__AT_SMALL = 2,  /* bytes in the metadata heap */
 };
 
 enum { CTE__LOCATION_KIND_BITS = 2 };
 
-/* The bytes of a blob of at most CTE__SMALL_MAX bytes; how many there are, the location says. */
-struct cte__small {
-    uint32_t checksum;
-    char bytes[];
-};
-
+/* A blob of at most so many bytes: they stand alone in the heap, how many there are and their
+ * checksum in the location, so that 64 bytes take two units. */
 enum { CTE__SMALL_MAX = 512 };
 
 /* A contiguous piece of a blob: `count` logical pages from `first` at consecutive target pages. */
@@ -374,11 +370,6 @@ static inline uint64_t cte__map_bytes(uint32_t extent_count)
     return bytes <= SMALL_BYTES ? bytes : (bytes + STEP_BYTES - 1) & ~(uint64_t)(STEP_BYTES - 1);
 }
 
-static inline uint64_t cte__small_bytes(uint32_t bytes)
-{
-    return sizeof(struct cte__small) + bytes;
-}
-
 static inline uint64_t cte__tag_record_bytes(uint32_t path_bytes)
 {
     return sizeof(struct cte__tag_record) + path_bytes + 1;
@@ -421,17 +412,37 @@ static inline uint64_t cte__location_of_unit(cte__unit unit)
     return (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_UNIT;
 }
 
-/* SMALL: the number of bytes stands above the unit, and whether the journal has them at the top. */
-static inline uint64_t cte__location_of_small(cte__unit unit, uint32_t bytes, bool journaled)
+/* SMALL, from the lowest bit: kind, unit, size - 1 in 9 bits, checksum in 20, 1 if the journal has
+ * the bytes. */
+enum { CTE__SMALL_SIZE_BITS = 9, CTE__SMALL_SUM_BITS = 20 };
+
+static_assert(CTE__LOCATION_KIND_BITS + 32 + CTE__SMALL_SIZE_BITS + CTE__SMALL_SUM_BITS + 1 == 64,
+              "a location is a word");
+static_assert(CTE__SMALL_MAX == 1 << CTE__SMALL_SIZE_BITS, "a small blob's size fits");
+
+/* Of the checksum the lowest bits are kept. */
+static inline uint64_t cte__location_of_small(cte__unit unit, uint32_t bytes, uint32_t checksum,
+                                              bool journaled)
 {
     assert(bytes > 0 && bytes <= CTE__SMALL_MAX);
-    return (uint64_t)journaled << 63 | (uint64_t)bytes << (32 + CTE__LOCATION_KIND_BITS) |
+    uint64_t sum = checksum & ((1u << CTE__SMALL_SUM_BITS) - 1);
+    return (uint64_t)journaled << 63 |
+           sum << (CTE__LOCATION_KIND_BITS + 32 + CTE__SMALL_SIZE_BITS) |
+           (uint64_t)(bytes - 1) << (CTE__LOCATION_KIND_BITS + 32) |
            (uint64_t)unit << CTE__LOCATION_KIND_BITS | CTE__AT_SMALL;
 }
 
 static inline uint32_t cte__location_small_bytes(uint64_t location)
 {
-    return (uint32_t)(location << 1 >> (33 + CTE__LOCATION_KIND_BITS));
+    return (uint32_t)(location >> (CTE__LOCATION_KIND_BITS + 32) &
+                      ((1u << CTE__SMALL_SIZE_BITS) - 1)) +
+           1;
+}
+
+static inline uint32_t cte__location_small_sum(uint64_t location)
+{
+    return (uint32_t)(location >> (CTE__LOCATION_KIND_BITS + 32 + CTE__SMALL_SIZE_BITS) &
+                      ((1u << CTE__SMALL_SUM_BITS) - 1));
 }
 
 static inline bool cte__location_is_journaled(uint64_t location)

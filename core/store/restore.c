@@ -398,14 +398,13 @@ static cte_status build_small(struct blob *blob, uint64_t *location)
     uint32_t bytes = blob->record.small.count;
     if (bytes == 0)
         return CTE_OK;
-    cte_status status = cte__units_claim(store, cte__small_bytes(bytes), 1, &blob->unit);
+    cte_status status = cte__units_claim(store, bytes, 1, &blob->unit);
     if (status != CTE_OK)
         return status;
-    struct cte__small *small = cte__unit_at(store, blob->unit);
-    memcpy(small->bytes, blob->record.small.bytes, bytes);
-    small->checksum = cte__bytes_checksum(small->bytes, bytes);
-    cte__units_own(store, CTE__OWNER_PUBLISHED, blob->unit, cte__small_bytes(bytes));
-    *location = cte__location_of_small(blob->unit, bytes, true);
+    memcpy(cte__unit_at(store, blob->unit), blob->record.small.bytes, bytes);
+    cte__units_own(store, CTE__OWNER_PUBLISHED, blob->unit, bytes);
+    *location = cte__location_of_small(
+        blob->unit, bytes, cte__small_sum(store, blob->record.small.bytes, bytes), true);
     return CTE_OK;
 }
 

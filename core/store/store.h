@@ -13,6 +13,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "base/checksum.h"
 #include "base/util.h"
 #include "config/config.h"
 #include "placement/placement.h"
@@ -69,7 +70,7 @@ struct cte__store {
     struct cte__ring telemetry;
     float score_threshold;        /* of this process's configuration: blobs from here on are hot */
     _Atomic uint64_t promoted_ns; /* when this process last moved one up */
-    _Atomic int journal_fd;              /* -1: not open in this process */
+    _Atomic int journal_fd;       /* -1: not open in this process */
     _Atomic uint64_t journal_generation; /* whose file that is */
 };
 
@@ -431,6 +432,14 @@ static inline uint64_t cte__entry_size(const struct cte__store *store,
     }
     const struct cte__map *map = cte__unit_at(store, cte__location_unit(location));
     return map->size_bytes;
+}
+
+/* The checksum of a small blob's bytes, in as many bits as its location keeps. */
+static inline uint32_t cte__small_sum(const struct cte__store *store, const void *bytes,
+                                      uint32_t count)
+{
+    return store->checksum ? cte__bytes_checksum(bytes, count) & ((1u << CTE__SMALL_SUM_BITS) - 1)
+                           : 0;
 }
 
 /* The struct cte__tag_record of a tag's or file's name. */

@@ -168,8 +168,7 @@ static void mark_contents(struct marks *marks, uint64_t location)
         mark_pages(marks, extent.page, extent.count);
         return;
     case CTE__AT_SMALL:
-        mark_units(marks, cte__location_unit(location),
-                   cte__small_bytes(cte__location_small_bytes(location)));
+        mark_units(marks, cte__location_unit(location), cte__location_small_bytes(location));
         return;
     }
 }

@@ -354,8 +354,8 @@ static void test_damage_of_small_blobs(void **state)
     assert_int_equal(cte__blob_lock(f.store, &key, &blob), CTE_OK);
     uint64_t location = atomic_load(&cte__entry_at(f.store, blob.entry)->location);
     assert_int_equal(cte__location_kind(location), CTE__AT_SMALL);
-    struct cte__small *small = cte__unit_at(f.store, cte__location_unit(location));
-    small->bytes[7] ^= 4;
+    char *small = cte__unit_at(f.store, cte__location_unit(location));
+    small[7] ^= 4;
     cte__shard_unlock(blob.shard);
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
         assert_int_equal(cte__blob_put(f.store, &key, &parts[i], 1, 1.0f, false), CTE_ERR_CHECKSUM);

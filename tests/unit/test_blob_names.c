@@ -582,8 +582,7 @@ static void die_at_step(struct fixture *f, int steps)
                           *to = cte__entry_at(store, c);
         atomic_store(&to->location, atomic_load(&from->location));
         uint64_t old = atomic_load(&gone->location);
-        cte__units_own(store, self, cte__location_unit(old),
-                       cte__small_bytes(cte__location_small_bytes(old)));
+        cte__units_own(store, self, cte__location_unit(old), cte__location_small_bytes(old));
         store->header->slots[self - 1].switched = 0;
         for (int step = 1; step <= steps; step++) {
             if (step == 1)

@@ -77,10 +77,12 @@ static void test_units_and_small(void **state)
         assert_int_equal(cte__location_kind(location), CTE__AT_UNIT);
         assert_int_equal(cte__location_unit(location), units[i]);
         for (uint32_t bytes = 1; bytes <= CTE__SMALL_MAX; bytes++) {
-            location = cte__location_of_small(units[i], bytes, bytes % 2);
+            location = cte__location_of_small(units[i], bytes, bytes * 2654435761u, bytes % 2);
             assert_int_equal(cte__location_kind(location), CTE__AT_SMALL);
             assert_int_equal(cte__location_unit(location), units[i]);
             assert_int_equal(cte__location_small_bytes(location), bytes);
+            assert_int_equal(cte__location_small_sum(location),
+                             bytes * 2654435761u % (1u << CTE__SMALL_SUM_BITS));
             assert_int_equal(cte__location_is_journaled(location), bytes % 2);
         }
     }
