@@ -96,10 +96,12 @@ static void lock_arena(const struct cte__arena_view *view)
         rebuild(view);
 }
 
-void cte__arena_recover(const struct cte__arena_view *view)
+uint32_t cte__arena_recover(const struct cte__arena_view *view)
 {
     lock_arena(view);
+    uint32_t high_water = view->arena->high_water;
     cte__mutex_unlock(&view->arena->lock);
+    return high_water;
 }
 
 bool cte__arena_close(const struct cte__arena_view *view)

@@ -61,8 +61,9 @@ void cte__arena_own(const struct cte__arena_view *view, uint16_t owner, uint32_t
 bool cte__arena_take(const struct cte__arena_view *view, uint32_t start, uint32_t count);
 
 /* If a process died inside the allocator, derives everything from the owner words again: counts and
- * marks that it left stale would hide free units from those who look before they lock. */
-void cte__arena_recover(const struct cte__arena_view *view);
+ * marks that it left stale would hide free units from those who look before they lock.  Tells where
+ * the units begin that were never claimed up to now: others may move that mark at any time. */
+uint32_t cte__arena_recover(const struct cte__arena_view *view);
 
 /* Frees those units in [start, start+count) that belong to `owner`; returns how many.  For the
  * sweep. */

@@ -259,8 +259,8 @@ static uint32_t resolve_units(const struct marks *marks, const struct cte__arena
     uint32_t freed = 0;
     if (!atomic_load(&view->arena->ready))
         return 0;
-    cte__arena_recover(view);
-    for (uint32_t i = 0; i < view->arena->high_water; i++) {
+    uint32_t end = cte__arena_recover(view);
+    for (uint32_t i = 0; i < end; i++) {
         uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
         if (owner > CTE__SLOTS_MAX || !marks->dead[owner])
             continue;
@@ -281,8 +281,8 @@ static uint32_t resolve_pages(const struct marks *marks, uint32_t arena)
     uint32_t freed = 0;
     if (!first_page(marks->store, arena, &first) || !atomic_load(&view->arena->ready))
         return 0;
-    cte__arena_recover(view);
-    for (uint32_t i = 0; i < view->arena->high_water; i++) {
+    uint32_t end = cte__arena_recover(view);
+    for (uint32_t i = 0; i < end; i++) {
         uint16_t owner = atomic_load_explicit(&view->owners[i], memory_order_relaxed);
         bool dead = owner <= CTE__SLOTS_MAX && marks->dead[owner];
         if (!dead && owner != CTE__OWNER_PINNED)
