@@ -21,6 +21,10 @@ static struct {
     unsigned long kills, failures, moments;
 } total;
 
+/* Those that are played. */
+static const struct scenario *played;
+static size_t played_count;
+
 struct play {
     struct stage *stage;
     const struct scenario *scenario;
@@ -149,8 +153,8 @@ static void test_killed_at_every_point(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage, "file: {chunk_size: 64KiB}\n");
-    for (size_t i = 0; i < scenario_count; i++)
-        kill_at_points(&stage, &scenarios[i], DISTANCE);
+    for (size_t i = 0; i < played_count; i++)
+        kill_at_points(&stage, &played[i], DISTANCE);
     stage_close(&stage);
     printf("kills %lu\n", total.kills);
 }
@@ -160,9 +164,9 @@ static void test_killed_without_checksums(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage, "file: {chunk_size: 64KiB, checksum: false}\n");
-    for (size_t i = 0; i < scenario_count; i++)
-        if (!scenarios[i].loose) /* files are made of the same changes */
-            kill_at_points(&stage, &scenarios[i], 2 * DISTANCE);
+    for (size_t i = 0; i < played_count; i++)
+        if (!played[i].loose) /* files are made of the same changes */
+            kill_at_points(&stage, &played[i], 2 * DISTANCE);
     stage_close(&stage);
     printf("kills %lu\n", total.kills);
 }
@@ -175,8 +179,8 @@ static void test_killed_at_any_moment(void **state)
     stage_open(&stage, "file: {chunk_size: 64KiB}\n");
     act_ns = mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
     assert_true(act_ns != MAP_FAILED);
-    for (size_t i = 0; i < scenario_count; i++)
-        kill_at_any_moment(&stage, &scenarios[i], &seed);
+    for (size_t i = 0; i < played_count; i++)
+        kill_at_any_moment(&stage, &played[i], &seed);
     stage_close(&stage);
     printf("kills between instructions %lu\n", total.moments);
     assert_true(total.moments > 0);
@@ -195,9 +199,9 @@ static void test_failures(void **state)
     (void)state;
     struct stage stage;
     stage_open(&stage, "file: {chunk_size: 64KiB}\n");
-    for (size_t i = 0; i < scenario_count; i++)
+    for (size_t i = 0; i < played_count; i++)
         for (size_t f = 0; f < sizeof faults / sizeof faults[0]; f++)
-            fail_at_every_point(&stage, &scenarios[i], faults[f].kinds, faults[f].error);
+            fail_at_every_point(&stage, &played[i], faults[f].kinds, faults[f].error);
     stage_close(&stage);
     printf("failures %lu\n", total.failures);
 }
@@ -213,8 +217,12 @@ static int all_tests(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-int main(void)
+/* "user": those of the public calls. */
+int main(int argc, char **argv)
 {
+    bool user = argc > 1 && strcmp(argv[1], "user") == 0;
+    played = user ? user_scenarios : scenarios;
+    played_count = user ? user_scenario_count : scenario_count;
     setenv("CTE_LOG_LEVEL", "off", 1);
     return process_guard(all_tests, 250);
 }

@@ -16,9 +16,8 @@ enum { OLD_BYTES = 18000, FILE_BYTES = 20000 };
 
 static const uint64_t chunk_number = 3;
 
-/* Random bytes, the same for a seed.  Made once, so that a process that is watched instruction by
- * instruction need not make them. */
-static char *bytes_of(uint64_t seed)
+/* Made once, so that a process that is watched instruction by instruction need not make them. */
+char *stage_bytes(uint64_t seed)
 {
     static char cache[32][SEEN_BYTES];
     static bool made[32];
@@ -47,7 +46,7 @@ static struct cte__blob_key chunk_key(const struct stage *stage)
 static cte_status put(struct stage *stage, struct cte__blob_key key, uint64_t offset, size_t length,
                       uint64_t seed, bool replace)
 {
-    struct cte__piece piece = {offset, length, bytes_of(seed)};
+    struct cte__piece piece = {offset, length, stage_bytes(seed)};
     return cte__blob_put(stage->store, &key, &piece, 1, 1.0f, replace);
 }
 
@@ -137,7 +136,7 @@ static cte_status remove_blob(struct stage *stage)
 static cte_status put_exclusive(struct stage *stage)
 {
     struct cte__blob_key key = blob_key(stage);
-    struct cte__piece piece = {0, 9000, bytes_of(7)};
+    struct cte__piece piece = {0, 9000, stage_bytes(7)};
     struct cte__snapshot none;
     cte__snapshot_init(&none);
     return cte__blob_put_expected(stage->store, &key, &piece, 1, 1.0f, false, &none);
@@ -147,7 +146,7 @@ static cte_status append_to_blob(struct stage *stage)
 {
     struct cte__blob_key key = blob_key(stage);
     uint64_t offset;
-    return cte__blob_append(stage->store, &key, bytes_of(8), 7000, 1.0f, 1 << 20, &offset);
+    return cte__blob_append(stage->store, &key, stage_bytes(8), 7000, 1.0f, 1 << 20, &offset);
 }
 
 static cte_status reorganize(struct stage *stage)
@@ -327,7 +326,7 @@ static void look_at_chunk(struct stage *stage, struct seen *seen)
 
 static cte_status put_runs(struct stage *stage)
 {
-    char *bytes = bytes_of(15);
+    char *bytes = stage_bytes(15);
     struct cte__blob_key key = chunk_key(stage);
     struct cte__piece pieces[] = {{10, 20, bytes},
                                   {300, 700, bytes + 20},
@@ -458,7 +457,7 @@ static cte_status open_file(struct stage *stage, int flags, cte_file_drain_polic
 
 static cte_status write_file(cte_file *file, uint64_t offset, size_t length, uint64_t seed)
 {
-    cte_file_segment segment = {offset, length, bytes_of(seed)};
+    cte_file_segment segment = {offset, length, stage_bytes(seed)};
     return cte_file_write(file, &segment, 1);
 }
 
@@ -622,6 +621,7 @@ void stage_close(struct stage *stage)
     no_chunk(stage);
     no_record(stage);
     no_tag(stage);
+    user_scenarios_end(stage);
     assert_int_equal(cte__file_leave(stage->store, stage->chunks, cte__store_self(stage->store)),
                      CTE_OK);
     assert_int_equal(remove_tag(stage, "blobs"), CTE_OK);
@@ -639,7 +639,7 @@ void stage_check(struct stage *stage)
     struct cte__blob_key key = blob_key(stage);
     key.name = "y";
     struct cte__store *newcomer;
-    char *out = bytes_of(31), in[5000];
+    char *out = stage_bytes(31), in[5000];
     cte__store_sweep(stage->store);
     test_audit(stage->store);
     struct cte__piece put_piece = {0, sizeof in, out}, get_piece = {0, sizeof in, in};

@@ -41,8 +41,16 @@ struct scenario {
 extern const struct scenario scenarios[];
 extern const size_t scenario_count;
 
+/* By the public calls (scenarios_user.c). */
+extern const struct scenario user_scenarios[];
+extern const size_t user_scenario_count;
+void user_scenarios_end(struct stage *stage);
+
 void stage_open(struct stage *stage, const char *more);
 void stage_close(struct stage *stage);
+
+/* SEEN_BYTES random bytes, the same for a seed below 32. */
+char *stage_bytes(uint64_t seed);
 
 /* Takes back what the dead left, then: nothing lost, nothing stuck, puts and gets work; now and
  * then a newcomer sees the same. */
