@@ -12,7 +12,8 @@
  *
  * Names are C strings of 1 to CTE_BLOB_NAME_MAX bytes, any bytes; others are -EINVAL or
  * -ENAMETOOLONG.  The *score*, 0 … 1, says how hot the data is: 1 asks for the fastest target.
- * One blob holds up to 16 TiB logically and about 4 GiB of stored bytes; more is -EFBIG or -ENOSPC.
+ * One blob holds up to 16 TiB (more is -EFBIG), in at most some 170,000 pieces that do not lie side by
+ * side in a target (then -ENOSPC; replacing it as a whole brings them together).
  *
  * Thread rule: all functions are thread-safe, on one handle too, except cte_tag_close().
  * Error rule: see status.h.  A failed call leaves everything as it was.  Functions on a handle
