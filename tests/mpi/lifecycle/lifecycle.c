@@ -367,7 +367,9 @@ static void aborts(void)
 {
     fill(10);
     MPI_File f = open_file(MPI_COMM_WORLD, "aborts", CREATE);
-    MPI_File own = open_file(MPI_COMM_SELF, rank ? "aborts.1" : "aborts.0", CREATE);
+    char name[32]; /* a file for each: of two ranks that write one, either may come last */
+    snprintf(name, sizeof name, "aborts.%d", rank);
+    MPI_File own = open_file(MPI_COMM_SELF, name, CREATE);
     write_part(f, rank);
     write_part(own, 0);
     MPI_Barrier(MPI_COMM_WORLD);
