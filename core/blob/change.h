@@ -106,6 +106,9 @@ bool cte__same_page(const struct cte__store *store, const struct cte__span *snap
 cte_status cte__page_read(struct cte__store *store, cte__page page, uint64_t index,
                           uint32_t checksum, void *bytes);
 
+/* Copies the valid bytes of a PARTIAL page of a snapshot to their places in `bytes`, a page. */
+cte_status cte__partial_read(struct cte__store *store, const struct cte__span *span, char *bytes);
+
 /* `count` pages of a span from its page number `skip` on. */
 struct cte__span cte__span_part(const struct cte__span *span, uint32_t skip, uint32_t count);
 

@@ -66,6 +66,21 @@ cte_status cte__page_read(struct cte__store *store, cte__page page, uint64_t ind
     return status == CTE_OK ? verify(store, bytes, index, checksum) : status;
 }
 
+cte_status cte__partial_read(struct cte__store *store, const struct cte__span *span, char *bytes)
+{
+    char page[CTE__PAGE_BYTES];
+    const struct cte__run_list *list = span->run_list;
+    cte_status status = CTE_OK;
+    for (uint32_t r = 0; r < list->count && status == CTE_OK; r++) {
+        const struct cte__run *run = &list->run[r];
+        if (r == 0 || run->page != run[-1].page)
+            status = cte__page_read(store, run->page, span->index, run->checksum, page);
+        if (status == CTE_OK)
+            memcpy(bytes + run->start, page + run->start, cte__run_length(*run));
+    }
+    return status;
+}
+
 static cte_status miss(struct cte__piece_list *missing, uint64_t offset, size_t length, char *base)
 {
     if (missing)

@@ -220,30 +220,14 @@ static cte_status plan(struct moving *moving, float score, uint32_t *skip)
 
 /* ---- copying -------------------------------------------------------------------------------- */
 
-/* The valid bytes of a PARTIAL page, zeros between them, from all pages that they lie in. */
-static cte_status read_partial(struct moving *moving, const struct cte__span *span, char *bytes)
-{
-    char page[CTE__PAGE_BYTES];
-    const struct cte__run_list *list = span->run_list;
-    cte_status status = CTE_OK;
-    memset(bytes, 0, CTE__PAGE_BYTES);
-    for (uint32_t r = 0; r < list->count && status == CTE_OK; r++) {
-        const struct cte__run *run = &list->run[r];
-        if (r == 0 || run->page != run[-1].page)
-            status = cte__page_read(moving->store, run->page, span->index, run->checksum, page);
-        if (status == CTE_OK)
-            memcpy(bytes + run->start, page + run->start, cte__run_length(*run));
-    }
-    return status;
-}
-
 /* Reads `count` pages of a source, from its page `first` on, into the buffer. */
 static cte_status read_source(struct moving *moving, const struct source *source, uint32_t first,
                               uint32_t count, uint32_t *checksums)
 {
     const struct cte__span *span = &moving->snapshot.list.spans[source->span];
     if (span->state == CTE__PAGE_PARTIAL) {
-        cte_status status = read_partial(moving, span, moving->buffer);
+        memset(moving->buffer, 0, CTE__PAGE_BYTES);
+        cte_status status = cte__partial_read(moving->store, span, moving->buffer);
         if (status == CTE_OK && moving->store->checksum)
             checksums[0] = cte__page_checksum(moving->buffer, span->index);
         return status;

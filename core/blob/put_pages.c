@@ -165,21 +165,11 @@ static bool piece_in_page(const struct cte__piece *piece, uint64_t index, uint32
 static cte_status bring_old_bytes(struct cte__store *store, const struct cte__span *before,
                                   char *bytes)
 {
-    char page[CTE__PAGE_BYTES];
-    cte_status status = CTE_OK;
     if (before->state == CTE__PAGE_NONE)
         return CTE_OK;
-    if (before->state != CTE__PAGE_PARTIAL)
-        return cte__page_read(store, before->page, before->index, before->checksums[0], bytes);
-    const struct cte__run_list *list = before->run_list;
-    for (uint32_t r = 0; r < list->count && status == CTE_OK; r++) {
-        const struct cte__run *run = &list->run[r];
-        if (r == 0 || run->page != run[-1].page)
-            status = cte__page_read(store, run->page, before->index, run->checksum, page);
-        if (status == CTE_OK)
-            memcpy(bytes + run->start, page + run->start, cte__run_length(*run));
-    }
-    return status;
+    if (before->state == CTE__PAGE_PARTIAL)
+        return cte__partial_read(store, before, bytes);
+    return cte__page_read(store, before->page, before->index, before->checksums[0], bytes);
 }
 
 /* Zeros what the first and only piece of a page leaves, or all of it. */
