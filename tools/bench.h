@@ -14,7 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "tool.h"
+#include "command.h"
 
 enum {
     BENCH_PROCESSES_MAX = 64,
@@ -30,7 +30,7 @@ enum bench_target { BENCH_RAM, BENCH_FILE, BENCH_URING };
 /* What is asked for. */
 struct bench_options {
     bool get, cold, overwrite, checksum, json;
-    enum bench_target target;
+    int target;                 /* enum bench_target */
     uint64_t size_bytes, count; /* of each operation; operations of each process */
     uint64_t capacity_most;     /* of the target; 0: as much as the blobs need */
     uint32_t processes, repeats, warmups, depth;
@@ -183,16 +183,11 @@ void bench_format_size(char text[32], uint64_t bytes);
 
 /* ---- bench_options.c ------------------------------------------------------------------------ */
 
-bool bench_parse_size(const char *text, uint64_t *bytes);
-bool bench_parse_count(const char *text, uint64_t least, uint64_t most, uint64_t *count);
-
-/* Says what is wrong ("": it was said) and how it is right; returns EXIT_USAGE. */
-int bench_usage_error(const char *what);
-void bench_print_usage(void);
+/* What is wrong with `--config`. */
+#define BENCH_NO_CONFIG "a benchmark makes its own configuration: leave --config out"
 
 /* ---- bench_scale.c -------------------------------------------------------------------------- */
 
-/* `cte bench scale`; arguments[0] is "scale". */
-int bench_scale(int argument_count, char **arguments);
+extern const struct command bench_scale;
 
 #endif

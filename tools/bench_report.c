@@ -10,6 +10,7 @@
 #include <cte/version.h>
 
 #include "bench.h"
+#include "json.h"
 
 typedef unsigned long long ull;
 
@@ -161,48 +162,57 @@ void bench_print_machine_json(void)
         load[0] = -1;
     if (gmtime_r(&now, &utc))
         strftime(date, sizeof date, "%FT%TZ", &utc);
-    fputs("\"machine\": {\"processor\": ", stdout);
-    print_json_string(processor);
-    printf(", \"processors\": %ld, \"memory_bytes\": %llu, \"kernel\": ",
-           sysconf(_SC_NPROCESSORS_ONLN),
-           (ull)sysconf(_SC_PHYS_PAGES) * (ull)sysconf(_SC_PAGESIZE));
-    print_json_string(name.release);
-    printf(", \"load_average\": %.2f}, \"date\": \"%s\", \"cte_version\": \"%s\"", load[0], date,
-           cte_version());
+    json_object("machine");
+    json_text("processor", processor);
+    json_int("processors", sysconf(_SC_NPROCESSORS_ONLN));
+    json_uint("memory_bytes", (ull)sysconf(_SC_PHYS_PAGES) * (ull)sysconf(_SC_PAGESIZE));
+    json_text("kernel", name.release);
+    json_real("load_average", load[0], 2);
+    json_end();
+    json_text("date", date);
+    json_text("cte_version", cte_version());
 }
 
 /* ---- printing ------------------------------------------------------------------------------- */
 
 static void print_figure_json(const char *name, const struct figure *figure)
 {
-    printf("\"%s\": {\"bytes_per_s\": %.0f, \"wall_ns_per_op\": %.1f, \"cpu_ns_per_op\": %.1f}",
-           name, figure->bytes_per_s, figure->wall_ns, figure->cpu_ns);
+    json_object(name);
+    json_real("bytes_per_s", figure->bytes_per_s, 0);
+    json_real("wall_ns_per_op", figure->wall_ns, 1);
+    json_real("cpu_ns_per_op", figure->cpu_ns, 1);
+    json_end();
+}
+
+static void print_options_json(const struct bench_options *options)
+{
+    json_text("benchmark", options->get ? "get" : "put");
+    json_text("target", bench_target_name(options->target));
+    json_text("state", options->cold ? "cold" : "warm");
+    json_uint("size_bytes", options->size_bytes);
+    json_uint("count", options->count);
+    json_uint("processes", options->processes);
+    json_bool("overwrite", options->overwrite);
+    json_bool("checksum", options->checksum);
+    json_uint("depth", options->depth);
+    json_uint("repeats", options->repeats);
+    json_text("limit_name", bench_limit_name(options));
 }
 
 static void print_json(const struct bench_options *options, const struct result *result)
 {
-    printf("{\"benchmark\": \"%s\", \"target\": \"%s\", \"state\": \"%s\", \"size_bytes\": %llu"
-           ", \"count\": %llu, \"processes\": %u, \"overwrite\": %s, \"checksum\": %s"
-           ", \"depth\": %u, \"repeats\": %u,\n \"limit_name\": ",
-           options->get ? "get" : "put", bench_target_name(options->target),
-           options->cold ? "cold" : "warm", (ull)options->size_bytes, (ull)options->count,
-           options->processes, options->overwrite ? "true" : "false",
-           options->checksum ? "true" : "false", options->depth, options->repeats);
-    print_json_string(bench_limit_name(options));
-    fputs(",\n ", stdout);
+    json_object(NULL);
+    print_options_json(options);
     print_figure_json("ours", &result->phases[BENCH_OURS]);
-    fputs(",\n ", stdout);
     print_figure_json("limit", &result->phases[BENCH_LIMIT]);
-    if (options->processes > 1) {
-        fputs(",\n ", stdout);
-        print_figure_json("limit_of_one_process", &result->phases[BENCH_ALONE]);
-    }
-    printf(",\n \"ratio\": %.4f, \"cpu_ratio\": %.4f", result->ratio, result->cpu_ratio);
     if (options->processes > 1)
-        printf(", \"sum_ratio\": %.4f", result->sum_ratio);
-    fputs(",\n ", stdout);
+        print_figure_json("limit_of_one_process", &result->phases[BENCH_ALONE]);
+    json_real("ratio", result->ratio, 4);
+    json_real("cpu_ratio", result->cpu_ratio, 4);
+    if (options->processes > 1)
+        json_real("sum_ratio", result->sum_ratio, 4);
     bench_print_machine_json();
-    puts("}");
+    json_end();
 }
 
 static void print_figure(const char *name, const struct figure *figure)

@@ -2,7 +2,6 @@
 /* `cte bench scale`: what a blob costs in one tag of ever more blobs. */
 #include <errno.h>
 #include <fcntl.h>
-#include <getopt.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +12,7 @@
 #include <cte/store.h>
 
 #include "bench.h"
+#include "json.h"
 
 typedef unsigned long long ull;
 
@@ -63,6 +63,11 @@ static const struct column {
 };
 
 enum { COLUMN_COUNT = sizeof columns / sizeof columns[0] };
+
+struct scale_options {
+    uint64_t count, size_bytes;
+    const char *csv_path;
+};
 
 struct scale {
     struct bench_options store; /* what the store is made for */
@@ -394,19 +399,21 @@ static void print_table_row(const struct point *point)
 
 static void print_json(const struct scale *scale)
 {
-    printf("{\"benchmark\": \"scale\", \"size_bytes\": %llu, \"points\": [",
-           (ull)scale->size_bytes);
+    json_object(NULL);
+    json_text("benchmark", "scale");
+    json_uint("size_bytes", scale->size_bytes);
+    json_array("points");
     for (uint32_t p = 0; p < scale->point_count; p++) {
         const struct point *point = &scale->shared->points[p];
-        printf("%s\n  {\"count\": %llu", p ? "," : "", (ull)point->count);
+        json_object(NULL);
+        json_uint("count", point->count);
         for (int i = 0; i < COLUMN_COUNT; i++)
-            printf(", \"%s\": %.*f", columns[i].name, columns[i].digits + 1,
-                   value_of(point, &columns[i]));
-        putchar('}');
+            json_real(columns[i].name, value_of(point, &columns[i]), columns[i].digits + 1);
+        json_end();
     }
-    fputs("],\n ", stdout);
+    json_end();
     bench_print_machine_json();
-    puts("}");
+    json_end();
 }
 
 static bool write_csv(const struct scale *scale)
@@ -461,7 +468,7 @@ static bool measure_all(struct scale *scale)
     return true;
 }
 
-static int run(struct scale *scale)
+static int measure_scale(struct scale *scale)
 {
     scale->shared = bench_share(sizeof *scale->shared);
     if (!scale->shared)
@@ -476,39 +483,40 @@ static int run(struct scale *scale)
     return bench_leave(&scale->place, good ? EXIT_OK : EXIT_FAILED);
 }
 
-static const char *parse(struct scale *scale, int argument_count, char **arguments, bool *help)
+static int run_scale(const struct invocation *in)
 {
-    static const struct option options[] = {
-        {"count", required_argument, NULL, 'n'}, {"size", required_argument, NULL, 's'},
-        {"csv", required_argument, NULL, 'c'},   {"json", no_argument, NULL, 'j'},
-        {"help", no_argument, NULL, 'h'},        {NULL, 0, NULL, 0},
-    };
-    int letter;
-    optind = 0; /* glibc: begin anew */
-    while ((letter = getopt_long(argument_count, arguments, "h", options, NULL)) != -1) {
-        *help |= letter == 'h';
-        scale->json |= letter == 'j';
-        if (letter == '?')
-            return "";
-        if (letter == 'c')
-            scale->csv_path = optarg;
-        if (letter == 'n' && !bench_parse_count(optarg, 1, UINT32_MAX, &scale->count))
-            return "--count: give a number from 1";
-        if (letter == 's' &&
-            (!bench_parse_size(optarg, &scale->size_bytes) || scale->size_bytes > SIZE_MAX_BYTES))
-            return "--size: give a size from 1 to 4KiB";
-    }
-    return optind < argument_count ? "too many arguments" : NULL;
+    const struct scale_options *options = in->options;
+    if (in->config_path)
+        return complain_usage(in, BENCH_NO_CONFIG);
+    struct scale scale = {.count = options->count,
+                          .size_bytes = options->size_bytes,
+                          .csv_path = options->csv_path,
+                          .json = in->json};
+    return measure_scale(&scale);
 }
 
-int bench_scale(int argument_count, char **arguments)
-{
-    struct scale scale = {.count = DEFAULT_COUNT, .size_bytes = DEFAULT_SIZE};
-    bool help = false;
-    const char *wrong = parse(&scale, argument_count, arguments, &help);
-    if (wrong)
-        return bench_usage_error(wrong);
-    if (help)
-        bench_print_usage();
-    return help ? EXIT_OK : run(&scale);
-}
+static const struct option_row rows[] = {
+    {"count", 'n', OPTION_COUNT, offsetof(struct scale_options, count), 1, UINT32_MAX, .value = "N",
+     .help = "blobs in the end (default 1000000)"},
+    {"size", 's', OPTION_SIZE, offsetof(struct scale_options, size_bytes), 1, SIZE_MAX_BYTES,
+     .value = "S", .help = "bytes of each, at most 4KiB (default 64)"},
+    {"csv", 0, OPTION_TEXT, offsetof(struct scale_options, csv_path), .value = "FILE",
+     .help = "also write the table there"},
+    {0},
+};
+
+static const struct scale_options defaults = {.count = DEFAULT_COUNT, .size_bytes = DEFAULT_SIZE};
+
+const struct command bench_scale = {
+    .name = "scale",
+    .synopsis = "[--count N] [--size S] [--csv FILE] [--json]",
+    .summary = "what a blob costs in a tag of ever more blobs",
+    .description =
+        "Puts 10000, 30000, 100000 and so on to N small blobs into one tag and prints what "
+        "each costs: processor time of a put, a lookup and a get in random order, listing, "
+        "and deleting; memory; and the time until a new process can use the store.",
+    .run = run_scale,
+    .options = rows,
+    .defaults = &defaults,
+    .options_bytes = sizeof(struct scale_options),
+};

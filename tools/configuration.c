@@ -1,40 +1,65 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
+/* `cte config`: checks a configuration, shows the effective one. */
 #include <stdio.h>
-#include <string.h>
 
-#include "tool.h"
+#include "command.h"
+#include "json.h"
 
-static int check(const char *path)
+static int run_check(const struct invocation *in)
 {
-    struct invocation in = {.config_path = path};
-    cte_config *config = load_config(&in);
+    struct invocation of_file = *in;
+    of_file.config_path = in->arguments[0];
+    cte_config *config = load_config(&of_file);
     if (!config)
         return EXIT_FAILED;
     cte_config_free(config);
-    printf("%s: ok\n", path);
+    if (in->json) {
+        json_object(NULL);
+        json_text("file", in->arguments[0]);
+        json_bool("ok", true);
+        json_end();
+    } else {
+        printf("%s: ok\n", in->arguments[0]);
+    }
     return EXIT_OK;
 }
 
-static int show(const struct invocation *in)
+static int run_show(const struct invocation *in)
 {
-    cte_config *config = load_config(in);
+    struct invocation of_file = *in;
+    if (in->argument_count > 0)
+        of_file.config_path = in->arguments[0];
+    cte_config *config = load_config(&of_file);
     if (!config)
         return EXIT_FAILED;
     cte_status status = cte_config_show(config, stdout);
     cte_config_free(config);
-    return status == CTE_OK ? EXIT_OK : complain("%s", cte_status_string(status));
+    return status == CTE_OK ? EXIT_OK : complain_status(status);
 }
 
-int command_config(const struct invocation *in)
-{
-    const char *what = in->arguments[0];
-    struct invocation inner = *in;
-    if (in->argument_count == 2)
-        inner.config_path = in->arguments[1];
-    if (strcmp(what, "check") == 0 && in->argument_count == 2)
-        return check(inner.config_path);
-    if (strcmp(what, "show") == 0)
-        return show(&inner);
-    complain("usage: cte config check FILE | cte config show [FILE]");
-    return EXIT_USAGE;
-}
+static const struct command check = {
+    .name = "check",
+    .synopsis = "[--json] FILE",
+    .summary = "check a configuration",
+    .run = run_check,
+    .least = 1,
+    .most = 1,
+};
+
+static const struct command show = {
+    .name = "show",
+    .synopsis = "[--json] [FILE]",
+    .summary = "print the effective configuration, and where each value comes from",
+    .run = run_show,
+    .most = 1,
+};
+
+static const struct command *const forms[] = {&check, &show, NULL};
+
+const struct command command_config = {
+    .name = "config",
+    .synopsis = "check [--json] FILE\nshow [--json] [FILE]",
+    .summary = "check a configuration, or show the effective one",
+    .most = -1,
+    .commands = forms,
+};

@@ -1,94 +1,61 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The cte tool: looks after the node's store. */
 #include <errno.h>
-#include <getopt.h>
+#include <stdarg.h>
+#include <stdalign.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <cte/store.h>
-#include <cte/version.h>
 
-#include "tool.h"
+#include "command.h"
+#include "json.h"
+#include "terminal.h"
 
-static const struct command {
-    const char *name;
-    int (*run)(const struct invocation *in);
-    const char *options; /* letters of the table below; NULL: takes its command line apart itself */
-    int least, most;     /* arguments; most -1: any number */
-    const char *usage;
-    const char *help;
-} commands[] = {
-    {"version", command_version, "", 0, 0, "version", "print the version of the library"},
-    {"info", command_info, "j", 0, 0, "info [--json]",
-     "show the store, who is attached, and its targets"},
-    {"ls", command_list, "j", 0, 1, "ls [--json] [TAG]",
-     "list files and tags, or the blobs of a tag"},
-    {"put", command_put, "cs", 2, 3, "put [--create] [--score S] TAG BLOB [FILE|-]",
-     "store a file (-: standard input) as a blob"},
-    {"get", command_get, "", 2, 3, "get TAG BLOB [FILE|-]",
-     "write a blob to a file (-: standard output)"},
-    {"rm", command_remove, "", 1, 2, "rm TAG [BLOB]", "delete a tag, or one blob of it"},
-    {"drain", command_drain, "ja", 0, -1, "drain [--json] [--all | PATH...]",
-     "write kept data of files that nobody has open to\n"
-     "                  the real files and forget it; --all and PATH include\n"
-     "                  files that are never drained by themselves"},
-    {"check", command_check, "j", 0, 0, "check [--json]",
-     "read and verify everything that is stored"},
-    {"bench", command_bench, NULL, 0, -1, "bench put|get|scale [OPTION...]",
-     "measure the blobs of a private store against what the\n"
-     "                  machine can do; `cte bench --help` lists the options"},
-    {"telemetry", command_telemetry, "jFn", 0, 0, "telemetry [--since TIME] [--follow] [--json]",
-     "list what programs did with tags and blobs, as far as\n"
-     "                  they record it (telemetry.enabled)"},
-    {"targets", command_targets, "js", 0, 4,
-     "targets [--json] | targets register [--score S] KIND CAPACITY [PATH] |\n"
-     "      targets unregister NAME",
-     "list the storage targets of the store, add one, or remove\n"
-     "                  one after moving what it holds to the others"},
-    {"config", command_config, "", 1, 2, "config check FILE | config show [FILE]",
-     "check a configuration, or print the effective one"},
-    {"destroy", command_destroy, "f", 0, 0, "destroy [--force]",
-     "remove the store with its tags; with undrained data\n"
-     "                  of files only by --force; never while it is in use"},
-};
+enum { OPTIONS_BYTES_MAX = 4096, PATH_TEXT_BYTES = 64, COMPLAINT_BYTES = 2048 };
 
-enum { COMMAND_COUNT = sizeof commands / sizeof commands[0] };
+/* ---- what is wrong -------------------------------------------------------------------------- */
 
-static void print_help(void)
+static char complaint[COMPLAINT_BYTES];
+
+int complain(const char *format, ...)
 {
-    puts("usage: cte [--config FILE] COMMAND [OPTION...] [ARGUMENT...]\n\n"
-         "Looks after the store of this node: what programs left in it, and its tags and blobs.\n");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        printf("  cte %s\n                  %s\n", commands[i].usage, commands[i].help);
-    puts(
-        "\n"
-        "  -C, --config FILE  configuration; default: CTE_CONFIG, WRP_RUNTIME_CONF, else built in\n"
-        "  -j, --json         print JSON\n"
-        "  -h, --help         print this\n"
-        "  -V, --version      as `cte version`\n\n"
-        "Exit status: 0 done; 1 failed, or `check` found damage, or there is no store; 2 wrong\n"
-        "usage.  The store is that of the configuration: CTE_STORE_NAME and CTE_STORE_DIRECTORY\n"
-        "choose another.");
+    char text[COMPLAINT_BYTES];
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, sizeof text, format, arguments);
+    va_end(arguments);
+    fflush(stdout);
+    fprintf(stderr, "%scte:%s %s\n", tone_text(stderr, TONE_BAD), tone_text(stderr, TONE_PLAIN),
+            text);
+    if (!complaint[0])
+        memcpy(complaint, text, sizeof complaint);
+    return EXIT_FAILED;
 }
 
-static int usage_error(const struct command *command, const char *what)
+const char *first_complaint(void)
 {
-    if (what)
-        complain("%s", what);
-    if (command)
-        fprintf(stderr, "usage: cte %s\n", command->usage);
-    else
-        fputs("usage: cte [--config FILE] COMMAND ...; `cte --help` lists the commands\n", stderr);
+    return complaint[0] ? complaint : NULL;
+}
+
+int complain_usage(const struct invocation *in, const char *what)
+{
+    complain("%s", what);
+    print_command_usage(in->command, in->path, stderr);
+    fprintf(stderr, "`cte %s --help` says more\n", in->path);
     return EXIT_USAGE;
 }
 
-int command_version(const struct invocation *in)
+int complain_status(cte_status status)
 {
-    (void)in;
-    printf("cte %s\n", cte_version());
-    return EXIT_OK;
+    complain("%s", cte_status_string(status));
+    return status == CTE_ERR_DRAIN                                         ? EXIT_KEPT
+           : status == CTE_ERR_CHECKSUM || status == CTE_ERR_STORE_CORRUPT ? EXIT_DAMAGE
+                                                                           : EXIT_FAILED;
 }
+
+/* ---- the store ------------------------------------------------------------------------------ */
 
 cte_config *load_config(const struct invocation *in)
 {
@@ -100,134 +67,140 @@ cte_config *load_config(const struct invocation *in)
     return NULL;
 }
 
-cte_client *open_store(const struct invocation *in, bool create)
+int open_store(const struct invocation *in, bool create, cte_client **client)
 {
     char path[4096];
-    cte_client *client = NULL;
+    *client = NULL;
     cte_config *config = load_config(in);
     if (!config)
-        return NULL;
+        return EXIT_FAILED;
     cte_status status =
-        create ? cte_client_open(config, &client) : cte_store_open_existing(config, &client);
-    if (status != CTE_OK) {
-        client = NULL;
-        if (cte_store_path(config, path, sizeof path) != CTE_OK)
-            path[0] = 0;
-        if (status == CTE_ERR_NOT_FOUND)
-            complain("there is no store %s", path);
-        else
-            complain("store %s cannot be used: %s", path, cte_status_string(status));
+        create ? cte_client_open(config, client) : cte_store_open_existing(config, client);
+    if (status == CTE_OK) {
+        cte_config_free(config);
+        return EXIT_OK;
     }
+    *client = NULL;
+    if (cte_store_path(config, path, sizeof path) != CTE_OK)
+        path[0] = 0;
     cte_config_free(config);
-    return client;
+    if (status == CTE_ERR_NOT_FOUND) {
+        complain("there is no store %s", path);
+        return EXIT_NO_STORE;
+    }
+    complain("store %s cannot be used: %s", path, cte_status_string(status));
+    return status == CTE_ERR_STORE_CORRUPT ? EXIT_DAMAGE : EXIT_FAILED;
 }
 
 int close_store(cte_client *client, int result)
 {
     cte_status status = cte_client_close(client);
-    return status == CTE_OK ? result : complain("%s", cte_status_string(status));
+    return status == CTE_OK || result != EXIT_OK ? result : complain_status(status);
 }
 
-static bool parse_score(const char *text, float *score)
-{
-    char *end;
-    errno = 0;
-    *score = strtof(text, &end);
-    return errno == 0 && end != text && *end == 0 && *score >= 0.0f && *score <= 1.0f;
-}
+/* ---- the command line ----------------------------------------------------------------------- */
 
-static bool parse_time(const char *text, uint64_t *time)
-{
-    char *end;
-    errno = 0;
-    *time = strtoull(text, &end, 10);
-    return errno == 0 && *text >= '0' && *text <= '9' && *end == 0;
-}
+const struct option_row common_rows[] = {
+    {"config", 'C', OPTION_TEXT, offsetof(struct common_options, config_path), .value = "FILE",
+     .help = "configuration; default: CTE_CONFIG, WRP_RUNTIME_CONF, else built in"},
+    {"json", 'j', OPTION_FLAG, offsetof(struct common_options, json), .help = "print JSON"},
+    {"help", 'h', OPTION_FLAG, offsetof(struct common_options, help), .help = "print this"},
+    {0},
+};
 
-/* Runs a command; argv[0] is its name. */
-static int run_command(const struct command *command, struct invocation *in, int argc, char **argv)
+static int run_command(struct invocation *in, int count, char **words,
+                       struct common_options *common)
 {
-    static const struct option options[] = {
-        {"json", no_argument, NULL, 'j'},
-        {"all", no_argument, NULL, 'a'},
-        {"force", no_argument, NULL, 'f'},
-        {"create", no_argument, NULL, 'c'},
-        {"score", required_argument, NULL, 's'},
-        {"since", required_argument, NULL, 'n'},
-        {"follow", no_argument, NULL, 'F'},
-        {"help", no_argument, NULL, 'h'},
-        {NULL, 0, NULL, 0},
-    };
-    if (!command->options) {
-        in->arguments = argv;
-        in->argument_count = argc;
-        return command->run(in);
+    const struct command *command = in->command;
+    alignas(max_align_t) char fields[OPTIONS_BYTES_MAX] = {0};
+    char error[OPTION_ERROR_BYTES];
+    if (command->options_bytes > sizeof fields)
+        abort(); /* a defect of the command */
+    if (command->defaults)
+        memcpy(fields, command->defaults, command->options_bytes);
+    struct option_table tables[] = {{common_rows, common}, {command->options, fields}};
+    int first = options_parse(tables, 2, command->wraps, count, words, error);
+    if (first == OPTIONS_WRONG)
+        return complain_usage(in, error);
+    if (common->help) {
+        print_command_help(command, in->path);
+        return EXIT_OK;
     }
-    int letter;
-    optind = 0; /* glibc: begin anew */
-    while ((letter = getopt_long(argc, argv, "jafFcs:h", options, NULL)) != -1) {
-        if (letter == 'h') {
-            print_help();
-            return EXIT_OK;
-        }
-        if (letter == '?')
-            return usage_error(command, NULL);
-        if (!strchr(command->options, letter))
-            return usage_error(command, "this command does not have that option");
-        in->json |= letter == 'j';
-        in->all |= letter == 'a';
-        in->force |= letter == 'f';
-        in->create |= letter == 'c';
-        in->follow |= letter == 'F';
-        if (letter == 's' && !parse_score(optarg, &in->score))
-            return usage_error(command, "a score is a number from 0 to 1");
-        if (letter == 'n' && !parse_time(optarg, &in->since))
-            return usage_error(command, "a time is a whole number, as `cte telemetry` prints it");
-        in->score_given |= letter == 's';
-    }
-    in->arguments = argv + optind;
-    in->argument_count = argc - optind;
-    if (in->argument_count < command->least ||
-        (command->most >= 0 && in->argument_count > command->most))
-        return usage_error(command, in->argument_count < command->least ? "too few arguments"
-                                                                        : "too many arguments");
+    in->config_path = common->config_path;
+    in->json = common->json;
+    in->options = fields;
+    in->arguments = words + first;
+    in->argument_count = count - first;
+    if (!command->run)
+        return complain_usage(in, in->argument_count > 0 ? "unknown form of the command"
+                                                         : "what shall be done?");
+    if (in->argument_count < command->least)
+        return complain_usage(in, "too few arguments");
+    if (command->most >= 0 && in->argument_count > command->most)
+        return complain_usage(in, "too many arguments");
     return command->run(in);
 }
 
-static int dispatch(int argc, char **argv)
+/* words[0] names a command of the list, words[1] perhaps one of its own. */
+static int dispatch(struct common_options *common, int count, char **words, bool *json)
 {
-    static const struct option options[] = {
-        {"config", required_argument, NULL, 'C'},
-        {"help", no_argument, NULL, 'h'},
-        {"version", no_argument, NULL, 'V'},
-        {NULL, 0, NULL, 0},
-    };
-    struct invocation in = {.score = 1.0f};
-    int letter;
-    while ((letter = getopt_long(argc, argv, "+C:hV", options, NULL)) != -1) {
-        if (letter == 'C') {
-            in.config_path = optarg;
-        } else if (letter == 'V') {
-            return command_version(&in);
-        } else if (letter == 'h') {
-            print_help();
-            return EXIT_OK;
-        } else {
-            return usage_error(NULL, NULL);
-        }
+    static char path[PATH_TEXT_BYTES];
+    struct invocation in = {.command = find_command(commands, words[0])};
+    if (!in.command) {
+        complain("unknown command '%s'; `cte help` lists the commands", words[0]);
+        return EXIT_USAGE;
     }
-    if (optind == argc)
-        return usage_error(NULL, "what shall be done?");
-    for (int i = 0; i < COMMAND_COUNT; i++)
-        if (strcmp(argv[optind], commands[i].name) == 0)
-            return run_command(&commands[i], &in, argc - optind, argv + optind);
-    complain("unknown command '%s'", argv[optind]);
-    return usage_error(NULL, NULL);
+    snprintf(path, sizeof path, "%s", words[0]);
+    const struct command *inner = count > 1 ? find_command(in.command->commands, words[1]) : NULL;
+    if (inner) {
+        in.command = inner;
+        snprintf(path, sizeof path, "%s %s", words[0], words[1]);
+        words++;
+        count--;
+    }
+    in.path = path;
+    int status = run_command(&in, count, words, common);
+    *json = in.json;
+    return status;
+}
+
+struct main_options {
+    struct common_options common;
+    bool version;
+};
+
+static int run_main(int count, char **words, bool *json)
+{
+    static const struct option_row rows[] = {
+        {"version", 'V', OPTION_FLAG, offsetof(struct main_options, version),
+         .help = "as `cte version`"},
+        {0},
+    };
+    char error[OPTION_ERROR_BYTES];
+    struct main_options options = {0};
+    struct option_table tables[] = {{common_rows, &options.common}, {rows, &options}};
+    int first = options_parse(tables, 2, true, count, words, error);
+    if (first == OPTIONS_WRONG) {
+        complain("%s; `cte help` lists the commands", error);
+        return EXIT_USAGE;
+    }
+    if (options.version || options.common.help) {
+        char *instead[] = {options.version ? "version" : "help", NULL};
+        options.common.help = false;
+        return dispatch(&options.common, 1, instead, json);
+    }
+    if (first == count) {
+        complain("what shall be done? `cte help` lists the commands");
+        return EXIT_USAGE;
+    }
+    return dispatch(&options.common, count - first, words + first, json);
 }
 
 int main(int argc, char **argv)
 {
-    int status = dispatch(argc, argv);
+    bool json = false;
+    int status = run_main(argc, argv, &json);
+    json_finish(json && status != EXIT_OK ? first_complaint() : NULL);
     if (fflush(stdout) != 0 || ferror(stdout))
         return complain("cannot write to standard output: %s", strerror(errno));
     return status;

@@ -6,11 +6,21 @@
 
 #include <cte/target.h>
 
-#include "tool.h"
+#include "command.h"
+#include "json.h"
+#include "terminal.h"
 
 enum { TARGETS_MAX = 64 };
 
 typedef unsigned long long ull;
+
+struct list_options {
+    bool exact;
+};
+
+struct register_options {
+    float score; /* negative: not given */
+};
 
 static const char *state_name(cte_target_state state)
 {
@@ -27,27 +37,43 @@ static const char *state_name(cte_target_state state)
 
 static void print_json(const cte_target_info *t)
 {
-    fputs("{\"name\": ", stdout);
-    print_json_string(t->name);
-    fputs(", \"label\": ", stdout);
-    print_json_string(t->label);
-    printf(", \"kind\": \"%s\", \"state\": \"%s\", \"score\": %g, \"score_given\": %s"
-           ", \"measured\": %s, \"bytes_per_s\": %llu, \"latency_ns\": %llu"
-           ", \"capacity_bytes\": %llu, \"free_bytes\": %llu, \"bytes_written\": %llu"
-           ", \"bytes_read\": %llu, \"writes\": %llu, \"reads\": %llu, \"failures\": %u}",
-           t->kind, state_name(t->state), (double)t->score, t->manual_score ? "true" : "false",
-           t->measured ? "true" : "false", (ull)t->bytes_per_s, (ull)t->latency_ns,
-           (ull)t->capacity_bytes, (ull)t->free_bytes, (ull)t->bytes_written, (ull)t->bytes_read,
-           (ull)t->writes, (ull)t->reads, t->failures);
+    json_object(NULL);
+    json_text("name", t->name);
+    json_text("label", t->label);
+    json_text("kind", t->kind);
+    json_text("state", state_name(t->state));
+    json_real("score", (double)t->score, -1);
+    json_bool("score_given", t->manual_score);
+    json_bool("measured", t->measured);
+    json_uint("bytes_per_s", t->bytes_per_s);
+    json_uint("latency_ns", t->latency_ns);
+    json_uint("capacity_bytes", t->capacity_bytes);
+    json_uint("free_bytes", t->free_bytes);
+    json_uint("bytes_written", t->bytes_written);
+    json_uint("bytes_read", t->bytes_read);
+    json_uint("writes", t->writes);
+    json_uint("reads", t->reads);
+    json_uint("failures", t->failures);
+    json_end();
 }
 
-static void print_row(const cte_target_info *t)
+/* Padded, so that what follows stays in its column whatever the tone. */
+static void print_state(cte_target_state state)
+{
+    enum tone tone = state == CTE_TARGET_FAILED     ? TONE_BAD
+                     : state == CTE_TARGET_DRAINING ? TONE_WARNING
+                                                    : TONE_PLAIN;
+    printf("%s%-8s%s", tone_text(stdout, tone), state_name(state), tone_text(stdout, TONE_PLAIN));
+}
+
+static void print_row(const cte_target_info *t, bool exact)
 {
     enum { MB = 1000000, NS_PER_US = 1000 };
-    printf("%-7s %-8s %5.2f%c %8llu%c %8.1f %15llu %15llu  ", t->kind, state_name(t->state),
-           (double)t->score, t->manual_score ? '*' : ' ', (ull)t->bytes_per_s / MB,
-           t->measured ? ' ' : '?', (double)t->latency_ns / NS_PER_US, (ull)t->capacity_bytes,
-           (ull)t->free_bytes);
+    printf("%-7s ", t->kind);
+    print_state(t->state);
+    printf(" %5.2f%c %8llu%c %8.1f %15s %15s  ", (double)t->score, t->manual_score ? '*' : ' ',
+           (ull)t->bytes_per_s / MB, t->measured ? ' ' : '?', (double)t->latency_ns / NS_PER_US,
+           size_text(t->capacity_bytes, exact).text, size_text(t->free_bytes, exact).text);
     print_name(t->name);
     if (t->label[0]) {
         fputs(" (", stdout);
@@ -57,46 +83,60 @@ static void print_row(const cte_target_info *t)
     putchar('\n');
 }
 
-static cte_status list_targets(cte_client *client, bool json)
+static cte_status list_targets(cte_client *client, bool json, bool exact)
 {
     cte_target_info infos[TARGETS_MAX];
     uint32_t count = 0;
     cte_status status = cte_client_targets(client, infos, TARGETS_MAX, &count);
     if (status != CTE_OK)
         return status;
-    if (json)
-        fputs("{\"targets\": [", stdout);
-    else
+    if (json) {
+        json_object(NULL);
+        json_array("targets");
+    } else {
         printf("%-7s %-8s %5s  %8s  %8s %15s %15s  %s\n", "KIND", "STATE", "SCORE", "MB/S", "US",
                "CAPACITY", "FREE", "TARGET");
-    for (uint32_t i = 0; i < count && i < TARGETS_MAX; i++) {
-        if (json) {
-            fputs(i ? ",\n  " : "\n  ", stdout);
-            print_json(&infos[i]);
-        } else {
-            print_row(&infos[i]);
-        }
     }
-    if (json)
-        puts("]}");
+    for (uint32_t i = 0; i < count && i < TARGETS_MAX; i++) {
+        if (json)
+            print_json(&infos[i]);
+        else
+            print_row(&infos[i], exact);
+    }
+    if (json) {
+        json_end();
+        json_end();
+    }
     return CTE_OK;
+}
+
+static int run_list(const struct invocation *in)
+{
+    const struct list_options *options = in->options;
+    cte_client *client;
+    int result = open_store(in, false, &client);
+    if (result != EXIT_OK)
+        return result;
+    cte_status status = list_targets(client, in->json, options->exact);
+    return close_store(client, status == CTE_OK ? EXIT_OK : complain_status(status));
 }
 
 /* A configuration of one target: KIND CAPACITY [PATH].  NULL after complaining. */
 static cte_config *describe(const struct invocation *in)
 {
+    const struct register_options *options = in->options;
     char error[1024], score[32];
     cte_config *config;
-    const char *path = in->argument_count > 3 ? in->arguments[3] : NULL;
+    const char *path = in->argument_count > 2 ? in->arguments[2] : NULL;
     cte_status status = cte_config_new(&config, error, sizeof error);
     if (status != CTE_OK) {
         complain("%s", error);
         return NULL;
     }
-    status = cte_config_add_target(config, in->arguments[1], path, in->arguments[2], error,
+    status = cte_config_add_target(config, in->arguments[0], path, in->arguments[1], error,
                                    sizeof error);
-    if (status == CTE_OK && in->score_given) {
-        snprintf(score, sizeof score, "%.9g", (double)in->score);
+    if (status == CTE_OK && options->score >= 0) {
+        snprintf(score, sizeof score, "%.9g", (double)options->score);
         status = cte_config_set(config, "storage[0].score", score, error, sizeof error);
     }
     if (status == CTE_OK)
@@ -106,16 +146,31 @@ static cte_config *describe(const struct invocation *in)
     return NULL;
 }
 
-static int register_target(const struct invocation *in, cte_client *client)
+static void print_name_json(const char *kind, const char *name)
 {
+    json_object(NULL);
+    if (kind)
+        json_text("kind", kind);
+    json_text("name", name);
+    json_end();
+}
+
+static int run_register(const struct invocation *in)
+{
+    cte_client *client;
+    int result = open_store(in, false, &client);
+    if (result != EXIT_OK)
+        return result;
     cte_config *config = describe(in);
     if (!config)
-        return EXIT_FAILED;
+        return close_store(client, EXIT_FAILED);
     cte_status status = cte_target_register(client, config, 0);
     cte_config_free(config);
-    if (status == CTE_OK)
-        return EXIT_OK;
-    return complain("the target is not registered: %s", cte_status_string(status));
+    if (status != CTE_OK)
+        result = complain("the target is not registered: %s", cte_status_string(status));
+    else if (in->json)
+        print_name_json(in->arguments[0], in->argument_count > 2 ? in->arguments[2] : NULL);
+    return close_store(client, result);
 }
 
 static int unregister_target(cte_client *client, const char *name)
@@ -135,40 +190,78 @@ static int unregister_target(cte_client *client, const char *name)
     }
 }
 
-/* Which of the forms of the command it is; 0: none. */
-static char form_of(const struct invocation *in)
+static int run_unregister(const struct invocation *in)
 {
-    const char *what = in->argument_count > 0 ? in->arguments[0] : "list";
-    bool plain = !in->json && !in->score_given;
-    if (strcmp(what, "list") == 0)
-        return in->argument_count <= 1 && !in->score_given ? 'l' : 0;
-    if (strcmp(what, "register") == 0)
-        return in->argument_count >= 3 && !in->json ? 'r' : 0;
-    if (strcmp(what, "unregister") == 0)
-        return in->argument_count == 2 && plain ? 'u' : 0;
-    return 0;
-}
-
-int command_targets(const struct invocation *in)
-{
-    char form = form_of(in);
-    if (form == 0) {
-        complain("give one of: targets [list] [--json]; targets register [--score S] KIND CAPACITY "
-                 "[PATH]; targets unregister NAME");
-        return EXIT_USAGE;
-    }
-    cte_client *client = open_store(in, false);
-    if (!client)
-        return EXIT_FAILED;
-    int result = EXIT_OK;
-    if (form == 'r') {
-        result = register_target(in, client);
-    } else if (form == 'u') {
-        result = unregister_target(client, in->arguments[1]);
-    } else {
-        cte_status status = list_targets(client, in->json);
-        if (status != CTE_OK)
-            result = complain("%s", cte_status_string(status));
-    }
+    cte_client *client;
+    int result = open_store(in, false, &client);
+    if (result != EXIT_OK)
+        return result;
+    result = unregister_target(client, in->arguments[0]);
+    if (result == EXIT_OK && in->json)
+        print_name_json(NULL, in->arguments[0]);
     return close_store(client, result);
 }
+
+/* ---- the commands --------------------------------------------------------------------------- */
+
+static const struct option_row list_rows[] = {
+    {"bytes", 'b', OPTION_FLAG, offsetof(struct list_options, exact),
+     .help = "print sizes in bytes"},
+    {0},
+};
+
+static const struct command list = {
+    .name = "list",
+    .synopsis = "[--bytes] [--json]",
+    .summary = "list the storage targets of the store, highest score first",
+    .run = run_list,
+    .options = list_rows,
+    .options_bytes = sizeof(struct list_options),
+};
+
+static const struct option_row register_rows[] = {
+    {"score", 's', OPTION_SCORE, offsetof(struct register_options, score), .value = "S",
+     .help = "0 to 1, in place of the one that its speed gives"},
+    {0},
+};
+
+static const struct register_options register_defaults = {.score = -1.0f};
+
+static const struct command register_command = {
+    .name = "register",
+    .synopsis = "[--score S] [--json] KIND CAPACITY [PATH]",
+    .summary = "add a target, or take one back into use",
+    .description =
+        "Adds a target to the store while it is in use, as an element of `storage:` in the "
+        "configuration would; or takes one back into use that is draining or has failed. "
+        "The third argument names a `ram` target and is the path of others.",
+    .run = run_register,
+    .options = register_rows,
+    .defaults = &register_defaults,
+    .options_bytes = sizeof(struct register_options),
+    .least = 2,
+    .most = 3,
+};
+
+static const struct command unregister_command = {
+    .name = "unregister",
+    .synopsis = "[--json] NAME",
+    .summary = "move what a target holds to the others, and remove it",
+    .run = run_unregister,
+    .least = 1,
+    .most = 1,
+};
+
+static const struct command *const forms[] = {&list, &register_command, &unregister_command, NULL};
+
+const struct command command_targets = {
+    .name = "targets",
+    .synopsis = "[list] [--bytes] [--json]\n"
+                "register [--score S] [--json] KIND CAPACITY [PATH]\n"
+                "unregister [--json] NAME",
+    .summary = "list the storage targets of the store, add or remove one",
+    .run = run_list,
+    .options = list_rows,
+    .options_bytes = sizeof(struct list_options),
+    .commands = forms,
+};
