@@ -186,6 +186,9 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config,
         cte__mutex_init(&shards[i].lock);
     cte__mutex_init(&header->journal.lock);
     cte__mutex_init(&header->journal.files_lock);
+    for (int job = 0; job < CTE__BACKGROUND_JOBS; job++)
+        for (int seat = 0; seat < CTE__BACKGROUND_SEATS; seat++)
+            cte__mutex_init(&header->background.seat[job][seat]);
     format_unit_arenas(store, &sizes);
     cte_status status = cte__store_views(store);
     if (status == CTE_OK)

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 2,
+    CTE__STORE_VERSION = 3,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -39,6 +39,8 @@ enum {
     CTE__SHARED_POINTERS = 8,
     CTE__COUNTER_STRIPES = 64,
     CTE__PINS_MAX = 2048,
+    CTE__BACKGROUND_JOBS = 4,
+    CTE__BACKGROUND_SEATS = 16,
 
     CTE__UNIT_SHIFT = 5,
     CTE__UNIT_BYTES = 1 << CTE__UNIT_SHIFT,
@@ -307,6 +309,14 @@ struct cte__journal_state {
     char path[PATH_MAX];
 };
 
+/* Who does the work that goes on beside the programs (core/file/background.h).  A seat is held
+ * while its process works; one that died there left nothing but the work. */
+struct cte__background_state {
+    struct cte__mutex seat[CTE__BACKGROUND_JOBS][CTE__BACKGROUND_SEATS];
+    /* CLOCK_MONOTONIC: when somebody last found no seat free */
+    _Atomic uint64_t awaited_ns[CTE__BACKGROUND_JOBS];
+};
+
 struct cte__store_header {
     uint64_t magic; /* written last */
     uint32_t version;
@@ -335,6 +345,7 @@ struct cte__store_header {
     struct cte__mutex rename_lock; /* one rename at a time: it may lock two shards */
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
     struct cte__journal_state journal;
+    struct cte__background_state background;
     struct cte__slot slots[CTE__SLOTS_MAX];
     struct cte__pin pins[CTE__PINS_MAX];
     struct cte__target_record targets[CTE__TARGETS_MAX];

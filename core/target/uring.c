@@ -131,7 +131,7 @@ static void watch_forks_once(void)
     watch_forks_result = pthread_atfork(lock_for_fork, unlock_parent, unlock_child);
 }
 
-static cte_status watch_forks(void)
+cte_status cte__uring_watch_forks(void)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     pthread_once(&once, watch_forks_once);
@@ -208,7 +208,7 @@ void cte__uring_close(struct cte__uring *uring)
 struct cte__uring *cte__uring_open(int fd, const char *path)
 {
     struct cte__uring *uring = NULL;
-    cte_status rc = watch_forks();
+    cte_status rc = cte__uring_watch_forks();
     int direct_fd = rc == 0 ? open_direct(fd, path) : rc;
     if (direct_fd < 0) {
         cte__log_info("target %s: io is buffered: its file system allows no direct access (%s)",

@@ -19,6 +19,10 @@ struct cte__uring *cte__uring_open(int fd, const char *path);
  * refused that buffered I/O may manage, it is done that way.  Not logged. */
 cte_status cte__uring_transfer(struct cte__uring *uring, const struct cte__target_io *io);
 
+/* Registers what a fork does to rings, as cte__uring_open() does.  Who holds a lock that forks wait
+ * for while it uses rings calls this before it registers that: forks then take that lock first. */
+cte_status cte__uring_watch_forks(void);
+
 /* NULL is fine. */
 void cte__uring_close(struct cte__uring *uring);
 

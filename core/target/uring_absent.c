@@ -20,6 +20,11 @@ cte_status cte__uring_transfer(struct cte__uring *uring, const struct cte__targe
     return -ENOSYS;
 }
 
+cte_status cte__uring_watch_forks(void)
+{
+    return CTE_OK;
+}
+
 void cte__uring_close(struct cte__uring *uring)
 {
     (void)uring;

@@ -5,10 +5,10 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 
 #include "base/log.h"
+#include "base/thread.h"
 #include "task/task_internal.h"
 
 enum { PRIORITIES = 2 };
@@ -249,7 +249,6 @@ static void *work(void *argument)
 {
     struct cte__task_pool *pool = argument;
     cte__task_serve(pool);
-    pthread_setname_np(pthread_self(), "cte-worker");
     pthread_mutex_lock(&pool->lock);
     while (!pool->closing || pool->in_flight > 0) {
         cte_task *task = take_locked(pool);
@@ -266,20 +265,13 @@ static void *work(void *argument)
     return NULL;
 }
 
-/* Signals are the program's: none is delivered to a worker. */
 static int start_worker_locked(struct cte__task_pool *pool)
 {
-    sigset_t all, before;
-    sigfillset(&all);
-    int error = pthread_sigmask(SIG_SETMASK, &all, &before);
-    if (error != 0)
-        return error;
-    error = pthread_create(&pool->workers[pool->worker_count], NULL, work, pool);
+    int error = cte__thread_start(&pool->workers[pool->worker_count], "cte-worker", work, pool);
     if (error == 0) {
         pool->worker_count++;
         pool->alive++;
     }
-    pthread_sigmask(SIG_SETMASK, &before, NULL);
     return error;
 }
 
