@@ -7,6 +7,9 @@ if(CTE_BUILD_MPIIO)
 endif()
 if(CTE_BUILD_HDF5)
   list(APPEND cte_installed cte_hdf5)
+  if(TARGET cte_hdf5_mpich)
+    list(APPEND cte_installed cte_hdf5_mpich)
+  endif()
 endif()
 
 install(TARGETS ${cte_installed} EXPORT cte-targets

@@ -165,6 +165,11 @@ static herr_t unlock(H5FD_t *pub)
 }
 
 static const H5FD_class_t driver_class = {
+#if CTE__HDF5_PLUGINS
+    .version = H5FD_CLASS_VERSION,
+    .value = CTE__VFD_VALUE,
+    .del = cte__vfd_delete,
+#endif
     .name = "cte",
     .maxaddr = INT64_MAX,
     .fc_degree = H5F_CLOSE_WEAK,
@@ -206,3 +211,16 @@ hid_t H5FD_cte_init(void)
     pthread_mutex_unlock(&registering);
     return id;
 }
+
+#if CTE__HDF5_PLUGINS
+/* What HDF5's plugin loader asks for. */
+H5PL_type_t H5PLget_plugin_type(void)
+{
+    return H5PL_TYPE_VFD;
+}
+
+const void *H5PLget_plugin_info(void)
+{
+    return &driver_class;
+}
+#endif

@@ -54,6 +54,9 @@ cte_hdf5_config cte__config_of_fapl(hid_t fapl);
 /* open.c */
 H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxaddr);
 herr_t cte__vfd_close(H5FD_t *pub);
+#if CTE__HDF5_PLUGINS
+herr_t cte__vfd_delete(const char *name, hid_t fapl);
+#endif
 /* Drains what the tiers hold and goes on with the real file alone. */
 herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file);
 

@@ -5,8 +5,21 @@
 
 #include <hdf5.h>
 
-#if !H5_VERSION_GE(1, 10, 8) || H5_VERSION_GE(1, 11, 0)
-#error "The cte driver is written for and tested with HDF5 1.10.8 and later 1.10 releases."
+#if H5_VERSION_GE(1, 14, 0) && !H5_VERSION_GE(1, 15, 0)
+/* Drivers have a version and a value, are found by name in plugin directories, take their
+ * configuration as a string, and may take vectors and selections. */
+#define CTE__HDF5_PLUGINS 1
+#include <H5FDdevelop.h>
+#include <H5PLextern.h>
+#elif H5_VERSION_GE(1, 10, 8) && !H5_VERSION_GE(1, 11, 0)
+#define CTE__HDF5_PLUGINS 0
+#else
+#error "The cte driver is written for and tested with HDF5 1.10.8 and later 1.10 and 1.14 releases."
+#endif
+
+#if CTE__HDF5_PLUGINS
+/* From the range that HDF5 leaves to drivers without a registered value (256 to 511). */
+#define CTE__VFD_VALUE ((H5FD_class_value_t)431)
 #endif
 
 /* The library asks for the handle of a symbolic link's target only to fstat it, and says so by
