@@ -119,6 +119,24 @@ cte_status cte__blob_put_expected(struct cte__store *store, const struct cte__bl
                                   const struct cte__piece *pieces, size_t count, float score,
                                   bool replace, const struct cte__snapshot *expected);
 
+/* Whole pages that equal the real file's. */
+struct cte__clean_pages {
+    uint64_t first; /* page of the chunk */
+    uint32_t count;
+    const char *bytes;
+    float score;
+    uint32_t skip;
+    /* Asked with the chunk locked, just before the pages become visible. */
+    bool (*holds)(const void *context);
+    const void *context;
+};
+
+/* Stores them as clean bytes of a chunk.
+ * @return -ESTALE if they do not hold any more; -EEXIST if the chunk has bytes in one of the pages,
+ *         which are newer; -ENOSPC if the targets, but for those of the bit set `skip`, are full */
+cte_status cte__blob_put_clean(struct cte__store *store, const struct cte__blob_key *key,
+                               const struct cte__clean_pages *pages);
+
 /* Gets pieces, consistently: all from one version of the blob.
  * @param missing     as in cte__snapshot_read(); pieces beyond the size are missing or zero too
  * @param size_bytes  receives the blob's size in that version; may be NULL

@@ -97,6 +97,7 @@ struct cte_config {
     float score;                 /* file.score, default 1.0 */
     bool sync_pfs;               /* file.sync: node | pfs */
     bool checksum;               /* file.checksum */
+    bool cache_reads;            /* file.cache: none | read */
     struct cte__config_globs include, exclude;
 
     /* telemetry: mapping */

@@ -40,6 +40,8 @@ static const struct cte__config_choice drain_choices[] = {
     CHOICE("never", CTE_FILE_DRAIN_NEVER), CHOICES_END};
 static const struct cte__config_choice sync_choices[] = {
     CHOICE("node", false), CHOICE("pfs", true), CHOICES_END};
+static const struct cte__config_choice cache_choices[] = {
+    CHOICE("none", false), CHOICE("read", true), CHOICES_END};
 static const struct cte__config_choice priority_choices[] = {
     CHOICE("low_latency", CTE__PRIORITY_LOW_LATENCY),
     CHOICE("high_latency", CTE__PRIORITY_HIGH_LATENCY), CHOICES_END};
@@ -156,6 +158,8 @@ const struct cte__config_key cte__config_keys[] = {
      .choices = sync_choices, .variable = "CTE_SYNC", .initial = "node"},
     {"file", "checksum", CTE__CONFIG_BOOL, IN(cte_config, checksum),
      .variable = "CTE_CHECKSUM", .initial = "true"},
+    {"file", "cache", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, cache_reads),
+     .choices = cache_choices, .variable = "CTE_CACHE", .initial = "none"},
     {"file", "include", CTE__CONFIG_GLOBS, IN(cte_config, include), .variable = "CTE_INCLUDE"},
     {"file", "exclude", CTE__CONFIG_GLOBS, IN(cte_config, exclude), .variable = "CTE_EXCLUDE"},
 };

@@ -166,7 +166,7 @@ cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t 
     if (status == CTE_OK && count > 0 &&
         posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
         status = -ENOMEM;
-    cte__real_begin(store, tag);
+    cte__real_begin(store, tag, fd);
     if (status == CTE_OK && count > 0) {
         drain_lanes(&drain, chunks, count);
         status = drain.first_error;
@@ -203,7 +203,8 @@ static bool wanted(const struct unopened *list, const struct cte__tag_record *re
 {
     if (list->path && strcmp(list->path, record->path) != 0)
         return false;
-    if (record->file.mode == CTE_FILE_MODE_SCRATCH || cte__file_has_openers(&record->file))
+    if (record->file.mode == CTE_FILE_MODE_SCRATCH || cte__file_has_openers(&record->file) ||
+        atomic_load(&record->file.settled))
         return false;
     return list->force || record->file.drain != CTE_FILE_DRAIN_NEVER;
 }
@@ -264,7 +265,7 @@ cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_f
         return status;
     uint64_t start = cte__monotonic_ns();
     status = cte__drain(client->store, tag, fd, bytes);
-    cte__tracked_close(client, tag);
+    cte__tracked_close(client, tag, fd);
     cte_file_stats stats = {.bytes_drained = *bytes, .drain_ns = cte__monotonic_ns() - start};
     cte__client_summarise(client, path, &stats);
     return status;

@@ -94,7 +94,7 @@ static cte_status discard(cte_file *file)
     cte_status status = CTE_OK;
     if (file->client) {
         cte__pointer_release(file);
-        cte__tracked_close(file->client, file->tag);
+        cte__tracked_close(file->client, file->tag, file->fd);
         status = cte__client_release(file->client);
     }
     if (file->fd >= 0 && close(file->fd) != 0 && status == CTE_OK)

@@ -48,7 +48,7 @@ static cte_status drop(cte_client *client, const struct cte__kept_file *kept)
     cte_status status = cte__tracked_open(client, kept->fd, kept->path, CTE_FILE_MODE_SCRATCH,
                                           CTE_FILE_DRAIN_NEVER, 0, &tag);
     if (status == CTE_OK)
-        cte__tracked_close(client, tag);
+        cte__tracked_close(client, tag, kept->fd);
     return status;
 }
 

@@ -14,11 +14,19 @@
 
 #include "store/store.h"
 
-void cte__real_begin(struct cte__store *store, cte__unit tag);
+/* Around each change of the real file, which is open as `fd`. */
+void cte__real_begin(struct cte__store *store, cte__unit tag, int fd);
 void cte__real_end(struct cte__store *store, cte__unit tag, int fd);
 
 /* Notes the file as it is; the record is locked. */
 void cte__real_seen(struct cte__file_state *file, const struct stat *st);
+
+/* The mark of a file: its times and size when cte last changed it or saw it. */
+void cte__real_mark(struct cte__file_state *file, const struct stat *st);
+bool cte__real_is_marked(const struct cte__file_state *file, const struct stat *st);
+
+/* Cte itself gave the file its times, which `st` has. */
+void cte__real_stamped(struct cte__file_state *file, const struct stat *st);
 
 /* True if kept data has lost its job and the file changed since. */
 bool cte__real_changed_outside(const struct cte__file_state *file, const struct stat *st);

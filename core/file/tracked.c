@@ -10,6 +10,7 @@
 #include "base/log.h"
 #include "file/outside.h"
 #include "file/pointer.h"
+#include "file/retain.h"
 #include "store/journal.h"
 
 enum { STRIPE_BYTES = 16 << 20 };
@@ -161,7 +162,7 @@ static cte_status cut_real(struct cte__store *store, cte__unit tag, int fd, uint
     struct stat st;
     if (fstat(fd, &st) != 0)
         return -errno;
-    cte__real_begin(store, tag);
+    cte__real_begin(store, tag, fd);
     int failure =
         (uint64_t)st.st_size > size_bytes && ftruncate(fd, (off_t)size_bytes) != 0 ? errno : 0;
     cte__real_end(store, tag, fd);
@@ -243,25 +244,46 @@ static void set_sizes(struct cte__file_state *file, uint64_t size_bytes)
     atomic_store(&file->size_bytes, size_bytes);
 }
 
+static cte_status drop_clean_chunks(struct cte__store *store, cte__unit tag)
+{
+    uint64_t *chunks;
+    size_t count;
+    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
+    if (status != CTE_OK)
+        return status;
+    for (size_t i = 0; i < count && status == CTE_OK; i++) {
+        struct cte__blob_key key = cte__chunk_key(tag, &chunks[i]);
+        status = cte__blob_drop_clean(store, &key);
+    }
+    free(chunks);
+    return status;
+}
+
+/* Others changed the real file, which now is as `st` says: what is clean is not it any more.  The
+ * record is locked. */
+static cte_status forget_clean(struct cte__store *store, cte__unit tag, int fd, struct stat *st)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    /* Before anything is dropped: what is read from the file meanwhile is not kept (retain.h). */
+    cte__real_begin(store, tag, fd);
+    cte_status status = drop_clean_chunks(store, tag);
+    if (fstat(fd, st) != 0 && status == CTE_OK)
+        status = -errno;
+    if (status == CTE_OK) {
+        if (atomic_load(&file->real_writers) == 1)
+            cte__real_mark(file, st);
+        atomic_store(&file->real_foreign, 0);
+    }
+    cte__real_end(store, tag, fd); /* what changed it is known now */
+    return status;
+}
+
 cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
 {
     struct cte__file_state *file = &cte__tag_at(store, tag)->file;
-    uint64_t *chunks;
-    size_t count;
     struct stat st;
     cte__tracked_lock(store, tag, fd);
-    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
-    if (status == CTE_OK) {
-        for (size_t i = 0; i < count && status == CTE_OK; i++) {
-            struct cte__blob_key key = cte__chunk_key(tag, &chunks[i]);
-            status = cte__blob_drop_clean(store, &key);
-        }
-        free(chunks);
-    }
-    cte__real_begin(store, tag);
-    cte__real_end(store, tag, fd); /* what changed it was this job's, and is known now */
-    if (status == CTE_OK && fstat(fd, &st) != 0)
-        status = -errno;
+    cte_status status = forget_clean(store, tag, fd, &st);
     /* What is still dirty was written meanwhile, and keeps the file as long as it is. */
     if (status == CTE_OK && cte__tracked_is_dirty(store, tag))
         cte__tracked_extend(cte__tag_at(store, tag), (uint64_t)st.st_size);
@@ -305,7 +327,8 @@ static void set_joined(struct cte__file_state *file, uint16_t owner, bool joined
 }
 
 /* The node's first opener sets the state from the real file, unless data that is not drained yet
- * says what the file is; the record is locked. */
+ * says what the file is; clean data stays if the file is still what it was.  The record is locked.
+ */
 static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, const struct stat *st,
                              cte_file_mode mode, cte_file_drain_policy drain)
 {
@@ -313,6 +336,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     struct cte__file_state *file = &record->file;
     uint64_t born = born_ns(fd);
     bool kept = cte__tracked_is_dirty(store, tag);
+    bool retained = cte__retained_is_valid(file, st) && file->born_ns == born;
     cte_status status = CTE_OK;
     if (kept && file->born_ns != born) {
         cte__log_warn("%s: data kept for a file that was since removed is dropped", record->path);
@@ -326,8 +350,11 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
             record->path);
         return -ESTALE;
     }
-    if (!kept)
-        status = remove_chunks(store, tag);
+    if (!retained) {
+        status = kept ? drop_clean_chunks(store, tag) : remove_chunks(store, tag);
+        atomic_store(&file->retain, 0);
+    }
+    atomic_store(&file->settled, 0);
     cte__pointers_reset(file);
     cte__real_seen(file, st);
     file->device = (uint64_t)st->st_dev;
@@ -400,6 +427,10 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
             st.st_size = (off_t)(pending - 1);
         if (status == CTE_OK && !find_open(client, *tag) && is_first(&record->file, self))
             status = first_open(store, *tag, fd, &st, mode, drain);
+        else if (status == CTE_OK && cte__retained_is_stale(&record->file, &st))
+            status = forget_clean(store, *tag, fd, &st);
+        if (status == CTE_OK && client->config->cache_reads)
+            atomic_fetch_or(&record->file.retain, CTE__RETAIN_CACHE);
         if (status == CTE_OK)
             set_joined(&record->file, self, true);
         cte__tracked_unlock(store, *tag);
@@ -415,7 +446,7 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
 }
 
 /* The last handle of this process leaves; the client is locked. */
-static void leave(cte_client *client, const struct cte__open_file *open)
+static void leave(cte_client *client, const struct cte__open_file *open, int fd)
 {
     struct cte__store *store = client->store;
     cte__unit tag = open->tag;
@@ -423,8 +454,11 @@ static void leave(cte_client *client, const struct cte__open_file *open)
     cte__tracked_lock(store, tag, -1);
     bool last = is_first(file, open->owner);
     set_joined(file, open->owner, false);
-    bool forget =
-        last && (file->mode == CTE_FILE_MODE_SCRATCH || !cte__tracked_is_dirty(store, tag));
+    bool scratch = file->mode == CTE_FILE_MODE_SCRATCH;
+    bool retained = !scratch && cte__retain_settle(store, tag, fd);
+    bool clean = last && (scratch || !cte__tracked_is_dirty(store, tag));
+    bool forget = clean && !retained;
+    atomic_store(&file->settled, clean && retained);
     /* A process that opens the file right now waits for the lock, then sets the state up anew. */
     cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
     if (forget)
@@ -439,7 +473,7 @@ static void leave(cte_client *client, const struct cte__open_file *open)
         cte__log_warn("a file's record stays in the store: %s", cte_status_string(status));
 }
 
-void cte__tracked_close(cte_client *client, cte__unit tag)
+void cte__tracked_close(cte_client *client, cte__unit tag, int fd)
 {
     pthread_mutex_lock(&client->lock);
     struct cte__open_file **link = &client->open_files;
@@ -450,7 +484,7 @@ void cte__tracked_close(cte_client *client, cte__unit tag)
         *link = open->next;
         /* A forked child has the parent's handles, but not the parent's place in the record. */
         if (open->owner == cte__store_self(client->store))
-            leave(client, open);
+            leave(client, open, fd);
         free(open);
     }
     pthread_mutex_unlock(&client->lock);

@@ -23,8 +23,9 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
                              cte_file_mode mode, cte_file_drain_policy drain, uint64_t chunk_bytes,
                              cte__unit *tag);
 
-/* Leaves.  The last opener of the node takes clean (scratch: all) data out of the store. */
-void cte__tracked_close(cte_client *client, cte__unit tag);
+/* Leaves; the real file is open as `fd`.  The last opener of the node takes clean (scratch: all)
+ * data out of the store, unless it is retained (retain.h). */
+void cte__tracked_close(cte_client *client, cte__unit tag, int fd);
 
 /* Locks a file's record; completes a truncation that somebody died in.  `fd` may be -1. */
 void cte__tracked_lock(struct cte__store *store, cte__unit tag, int fd);

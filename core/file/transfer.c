@@ -5,6 +5,7 @@
 
 #include "base/util.h"
 #include "file/outside.h"
+#include "file/retain.h"
 #include "file/tracked.h"
 
 /* Pieces of one chunk, ascending and apart. */
@@ -35,7 +36,7 @@ static cte_status write_through(struct batch *batch)
     struct cte__mutex *lane = cte__tracked_lane(record_of(file), batch->chunk);
     cte_status status = CTE_OK;
     cte__lane_lock(lane);
-    cte__real_begin(store_of(file), file->tag);
+    cte__real_begin(store_of(file), file->tag, file->fd);
     for (size_t i = 0; i < batch->pieces.count && status == CTE_OK; i++) {
         const struct cte__piece *piece = &batch->pieces.pieces[i];
         status = cte__fd_write_all(file->fd, piece->base, piece->length,
@@ -71,20 +72,17 @@ static cte_status write_batch(struct batch *batch)
 static cte_status read_missing(struct batch *batch)
 {
     cte_file *file = batch->file;
-    for (size_t i = 0; i < batch->missing.count; i++) {
-        const struct cte__piece *piece = &batch->missing.pieces[i];
-        size_t done = 0;
-        if (!file->readable)
-            return -EBADF;
-        cte_status status =
-            cte__fd_read_all(file->fd, piece->base, piece->length,
-                             batch->chunk * file->chunk_bytes + piece->offset, &done);
-        if (status != CTE_OK)
-            return status;
-        for (size_t at = done; at < piece->length; at++)
-            piece->base[at] = 0;
+    struct cte__fill fill = {
+        .store = store_of(file), .tag = file->tag, .fd = file->fd, .score = file->score};
+    cte_status status = CTE_OK;
+    if (batch->missing.count > 0 && !file->readable)
+        return -EBADF;
+    for (size_t i = 0; i < batch->missing.count && status == CTE_OK; i++) {
+        if (file->client->config->cache_reads)
+            cte__fill_begin(&fill);
+        status = cte__fill_read(&fill, batch->chunk, &batch->missing.pieces[i]);
     }
-    return CTE_OK;
+    return status;
 }
 
 static cte_status read_batch(struct batch *batch)

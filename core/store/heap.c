@@ -349,7 +349,7 @@ static void give_back(struct cte__store *store, struct claim *claim)
 
 /* The free space of a target of many arenas is a sum over as many cache lines that others write:
  * what was seen a few claims ago is near enough to choose by, if that was plenty. */
-static uint64_t free_bytes_about(struct cte__store *store, uint32_t target)
+uint64_t cte__target_free_about(struct cte__store *store, uint32_t target)
 {
     enum { ARENAS_FEW = 8, CLAIMS_PER_LOOK = 64 };
     struct cte__target_handle *handle = &store->targets[target];
@@ -373,7 +373,7 @@ static uint32_t placement_targets(struct cte__store *store, uint32_t skip, bool 
         targets[i] = (struct cte_placement_target){
             .free_bytes = skip & 1u << i || cte__target_state(store, i) != CTE__TARGET_ACTIVE ? 0
                           : exact ? cte__target_free_bytes(store, i)
-                                  : free_bytes_about(store, i),
+                                  : cte__target_free_about(store, i),
             .bytes_per_s =
                 atomic_load_explicit(&records[i].placement_bytes_per_s, memory_order_relaxed),
             .latency_ns = records[i].latency_ns,

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 3,
+    CTE__STORE_VERSION = 4,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -237,6 +237,15 @@ struct cte__shared_pointer {
     _Atomic uint64_t position;
 };
 
+/* What tells whether a real file still is what it was: noted whenever cte changed or saw it. */
+struct cte__real_mark {
+    _Atomic uint64_t modified_ns, changed_ns; /* mtime, ctime */
+    _Atomic uint64_t bytes;
+};
+
+/* Why clean data of a file outlives its last close: bits. */
+enum { CTE__RETAIN_CACHE = 1, CTE__RETAIN_STAGED = 2 };
+
 /* State of a file, shared by the processes that have it open. */
 struct cte__file_state {
     struct cte__mutex lock;                   /* open, close, truncate */
@@ -260,6 +269,13 @@ struct cte__file_state {
     _Atomic uint64_t real_changed_ns; /* the real file's mtime when cte last changed or saw it */
     _Atomic uint32_t real_writers;    /* that change it right now, or died while they did */
     _Atomic uint32_t journaled;       /* 1: the journal knows the file */
+    /* Clean data that is kept: see retain.h. */
+    _Atomic uint32_t retain;       /* bits: CTE__RETAIN_CACHE … */
+    _Atomic uint32_t settled;      /* 1: nobody has it open, and nothing is dirty */
+    _Atomic uint32_t real_ours;    /* 1: cte changed the real file since `mark` was made certain */
+    _Atomic uint32_t real_foreign; /* 1: somebody else changed it since the first open */
+    _Atomic uint64_t real_changes; /* grows when a change by cte begins, and when it ends */
+    struct cte__real_mark mark;
 };
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */

@@ -368,16 +368,23 @@ static cte_status attach_segment(struct cte__store *store)
     return status;
 }
 
+/* Copies of files are worth keeping only where somebody asked for them, or for the store. */
 static cte_status refuse(void *context, cte__unit unit, const struct cte__entry *entry)
 {
-    (void)context, (void)unit, (void)entry;
-    return -ENOTEMPTY;
+    const struct cte__store *store = context;
+    (void)unit;
+    if (entry->type != CTE__ENTRY_FILE || store->header->keep)
+        return -ENOTEMPTY;
+    const struct cte__file_state *file = &cte__tag_at(store, cte__entry_record(entry))->file;
+    bool copies = atomic_load(&file->settled) && !cte__file_has_openers(file) &&
+                  !(atomic_load(&file->retain) & CTE__RETAIN_STAGED);
+    return copies ? CTE_OK : -ENOTEMPTY;
 }
 
 static bool is_empty(struct cte__store *store)
 {
     struct cte__tag_record *root = cte__tag_at(store, store->header->root_tag);
-    return cte__tag_each(store, root, refuse, NULL) == CTE_OK;
+    return cte__tag_each(store, root, refuse, store) == CTE_OK;
 }
 
 /* Takes back what was made of a store that could not be brought back.  Targets that survive and the

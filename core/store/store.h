@@ -246,8 +246,9 @@ void cte__target_leave_cancel(struct cte__store *store, const struct cte__target
 /* Computes the scores of all targets anew if that was `interval_ns` ago; 0: now. */
 void cte__targets_refresh(struct cte__store *store, uint64_t interval_ns);
 
-/* Free bytes of a target. */
+/* Free bytes of a target; the second: as of a few claims ago, if it is plenty. */
 uint64_t cte__target_free_bytes(const struct cte__store *store, uint32_t target);
+uint64_t cte__target_free_about(struct cte__store *store, uint32_t target);
 
 /* What cte__pages_io() moved to and from a target since the store was made, by all processes. */
 struct cte__target_totals {

@@ -14,6 +14,7 @@
 
 #include "blob/blob.h"
 #include "file/client.h"
+#include "file/tracked.h"
 #include "oracle.h"
 #include "points.h"
 #include "process.h"
@@ -209,6 +210,28 @@ static struct oracle_change pick_file_change(struct writer *w)
     return change;
 }
 
+/* The file is this writer's alone, so it must hold what its oracle says. */
+static void read_file(const struct writer *w, cte_file *file)
+{
+    static unsigned char bytes[ORACLE_BYTES];
+    const struct oracle *oracle = &w->place->shared->files[w->number];
+    uint64_t done = 0;
+    cte_file_segment segment = {0, sizeof bytes, bytes};
+    cte_status status = cte_file_read(file, &segment, 1, &done);
+    expect(status == CTE_OK && done == oracle->size &&
+               memcmp(bytes, oracle->bytes, oracle->size) == 0,
+           "read of a file", status);
+}
+
+/* Takes clean bytes out of the store, as somebody who needs the room does. */
+static void forget_clean(struct writer *w, const cte_file *file)
+{
+    uint64_t chunk = test_random(&w->seed) % (ORACLE_BYTES / CHUNK_BYTES);
+    struct cte__blob_key key = cte__chunk_key(file->tag, &chunk);
+    cte_status status = cte__blob_drop_clean(w->client->store, &key);
+    expect(status == CTE_OK || status == -ENOSPC, "forgetting clean bytes", status);
+}
+
 static void change_file(struct writer *w)
 {
     struct oracle *oracle = &w->place->shared->files[w->number];
@@ -230,6 +253,10 @@ static void change_file(struct writer *w)
         status = cte_file_drain(file);
         expect(status == CTE_OK, "drain", status);
     }
+    if (test_random(&w->seed) % 4 == 0)
+        forget_clean(w, file);
+    if (test_random(&w->seed) % 2 == 0)
+        read_file(w, file);
     status = cte_file_close(file);
     expect(status == CTE_OK, "close", status);
 }
@@ -383,8 +410,9 @@ static void finish(struct arena_of_death *place)
         assert_int_equal(cte_file_open(place->client, place->paths[w], O_RDWR, 0, NULL, &file),
                          CTE_OK);
         assert_int_equal(cte_file_drain(file), CTE_OK);
-        assert_int_equal(cte_file_close(file), CTE_OK);
         compare_real_file(&place->shared->files[w], place->paths[w]);
+        assert_int_equal(unlink(place->paths[w]), 0); /* so that no copies stay */
+        assert_int_equal(cte_file_close(file), CTE_OK);
         for (unsigned b = 0; b < BLOBS; b++) {
             blob_name(name, w, b);
             struct cte__blob_key key = blob_key(place, name);
@@ -408,6 +436,8 @@ static void finish(struct arena_of_death *place)
     test_remove_directory(place->directory);
 }
 
+static bool cached; /* with a read cache */
+
 static void test_killed_again_and_again(void **state)
 {
     (void)state;
@@ -416,7 +446,9 @@ static void test_killed_again_and_again(void **state)
     int rounds = text ? atoi(text) : ROUNDS;
     test_directory(place.directory, sizeof place.directory);
     place.shared = oracle_memory(sizeof *place.shared);
-    place.config = test_config(place.directory, 1, 1, "file: {chunk_size: 64KiB}\n");
+    place.config = test_config(place.directory, 1, 1,
+                               cached ? "file: {chunk_size: 64KiB, cache: read}\n"
+                                      : "file: {chunk_size: 64KiB}\n");
     assert_int_equal(cte_client_open(place.config, &place.client), CTE_OK);
     assert_int_equal(
         cte__user_tag_find(place.client->store, "tag", 3, CTE__USER_TAG_CREATE, &place.tag),
@@ -446,8 +478,9 @@ static int all_tests(void)
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
 
-int main(void)
+int main(int argc, char **argv)
 {
+    cached = argc > 1 && strcmp(argv[1], "cached") == 0;
     setenv("CTE_LOG_LEVEL", "off", 0);
     return process_guard(all_tests, 280);
 }

@@ -153,7 +153,8 @@ static void test_environment(void **state)
         {"CTE_MODE", "bypass"},        {"CTE_DRAIN", "never"},      {"CTE_SCORE", ".25"},
         {"CTE_CHUNK_SIZE", "2MB"},     {"CTE_SYNC", "pfs"},         {"CTE_CHECKSUM", "0"},
         {"CTE_INCLUDE", "/a/*:/b/*:"}, {"CTE_EXCLUDE", "*.log"},    {"CTE_LOG_LEVEL", "DEBUG"},
-        {"CTE_RAM_CAPACITY", "96MiB"}, {"CTE_PLACEMENT", "max_bw"}, {"CTE_TELEMETRY", "on"}};
+        {"CTE_RAM_CAPACITY", "96MiB"}, {"CTE_PLACEMENT", "max_bw"}, {"CTE_TELEMETRY", "on"},
+        {"CTE_CACHE", "read"}};
     for (size_t i = 0; i < COUNT(good); i++)
         setenv(good[i][0], good[i][1], 1);
     cte_config *config = parse_ok("file: {include: [\"/other\"], mode: scratch}\nstore: auto\n"
@@ -168,6 +169,7 @@ static void test_environment(void **state)
     assert_true(config->sync_pfs);
     assert_false(config->checksum);
     assert_true(config->telemetry_enabled);
+    assert_true(config->cache_reads);
     assert_int_equal(config->include.count, 2);
     assert_string_equal(config->include.pattern[0], "/a/*");
     assert_string_equal(config->include.pattern[1], "/b/*");
