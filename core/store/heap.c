@@ -19,13 +19,31 @@ bool cte__segment_back(struct cte__store *store, uint64_t offset, uint64_t bytes
     return result == 0;
 }
 
+/* Mapping memory that is there at once saves this process a fault per page; where that cannot be,
+ * faults do it. */
+static void map_early(struct cte__store *store, uint64_t offset, uint64_t bytes)
+{
+    uint64_t start = cte__align_down(offset, CTE__PAGE_BYTES);
+    madvise(store->base + start, cte__align_up(offset + bytes, CTE__PAGE_BYTES) - start,
+            MADV_POPULATE_WRITE);
+}
+
+/* Who first uses an arena is who goes on with it (see enum stage below). */
+static bool back_table(struct cte__store *store, uint64_t offset, uint64_t bytes)
+{
+    if (!cte__segment_back(store, offset, bytes))
+        return false;
+    map_early(store, offset, bytes);
+    return true;
+}
+
 static bool back_tables(struct cte__store *store, const struct cte__arena *arena)
 {
     uint64_t count = arena->unit_count;
-    return cte__segment_back(store, arena->owners_offset, count * sizeof(uint16_t)) &&
-           cte__segment_back(store, arena->bitmap_offset, count / 8) &&
+    return back_table(store, arena->owners_offset, count * sizeof(uint16_t)) &&
+           back_table(store, arena->bitmap_offset, count / 8) &&
            (arena->sums_offset == 0 ||
-            cte__segment_back(store, arena->sums_offset, count * sizeof(uint32_t)));
+            back_table(store, arena->sums_offset, count * sizeof(uint32_t)));
 }
 
 static bool arena_ready(struct cte__store *store, const struct cte__arena_view *view)
@@ -53,10 +71,7 @@ static bool back_units(struct cte__store *store, uint32_t arena_index, uint32_t 
                       (((uint64_t)arena_index * CTE__META_ARENA_UNITS + backed) << CTE__UNIT_SHIFT);
     if (!cte__segment_back(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT))
         return false;
-    /* The memory is there.  Mapping it at once saves a fault per page; where that cannot be, faults
-     * do it. */
-    madvise(store->base + offset, (size_t)(target - backed) << CTE__UNIT_SHIFT,
-            MADV_POPULATE_WRITE);
+    map_early(store, offset, (uint64_t)(target - backed) << CTE__UNIT_SHIFT);
     while (backed < target && !atomic_compare_exchange_weak(&arena->backed, &backed, target))
         ;
     return true;
