@@ -44,16 +44,23 @@ static cte_status file_open(const struct cte__target_spec *spec, void **out)
     return 0;
 }
 
+static cte_status buffered_io(const struct file_state *state, const struct cte__target_io *io)
+{
+    if (io->sums && io->write)
+        cte__target_sum(io);
+    cte_status rc = cte__target_transfer(state->fd, io->offset, io);
+    if (rc == 0 && io->sums && !io->write)
+        cte__target_sum(io);
+    return rc;
+}
+
 static cte_status file_io(void *opaque, const struct cte__target_io *io)
 {
     const struct file_state *state = opaque;
     cte_status rc = cte__target_check_io(io, state->capacity_bytes, state->arena_bytes);
     if (rc != 0)
         return rc;
-    if (state->uring)
-        rc = cte__uring_transfer(state->uring, io);
-    else
-        rc = cte__target_transfer(state->fd, io->offset, io);
+    rc = state->uring ? cte__uring_transfer(state->uring, io) : buffered_io(state, io);
     /* A full medium is the caller's business: it has other targets. */
     if (rc != 0 && rc != -ENOSPC)
         cte__log_error("cannot %s %llu bytes at %llu of target %s: %s",
@@ -82,7 +89,7 @@ static void file_close(void *opaque)
 
 const struct cte__target_ops cte__target_file = {
     .kind = "file",
-    .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE,
+    .capabilities = CTE__TARGET_SURVIVES_PROCESS | CTE__TARGET_SURVIVES_NODE | CTE__TARGET_SUMS,
     .kind_rank = 0.5f,
     .nominal_bytes_per_s = 1000000000,
     .nominal_latency_ns = 100000,

@@ -14,6 +14,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/checksum.h"
 #include "base/log.h"
 #include "base/util.h"
 #include "target/backing.h"
@@ -238,6 +239,7 @@ struct piece {
     uint32_t bytes;
     uint32_t done;
     char *memory;
+    uint32_t *sums; /* of its pages; NULL: not asked for, or they are there */
     /* Of pieces that go through the bounce memory: where the payload belongs. */
     bool bounced;
     uint32_t skip; /* bytes before the payload */
@@ -269,6 +271,8 @@ static void cut_piece(struct transfer *t, struct piece *piece, char *bounce)
     char *memory = cte__cursor_memory(&t->at, &here);
     here = cte__min(here, PIECE_BYTES);
     *piece = (struct piece){.offset = cte__align_down(t->next, ALIGNMENT)};
+    if (t->io->sums)
+        piece->sums = t->io->sums + ((t->next - t->io->offset) >> CTE__PAGE_SHIFT);
     if (is_aligned(t->next) && is_aligned((uintptr_t)memory) && here >= ALIGNMENT) {
         piece->memory = memory;
         piece->bytes = (uint32_t)cte__align_down(here, ALIGNMENT);
@@ -288,6 +292,15 @@ static void cut_piece(struct transfer *t, struct piece *piece, char *bounce)
     else
         cte__cursor_advance(&t->at, piece->payload_bytes);
     t->next = end;
+}
+
+/* While other pieces are under way.  The memory of those that are bounced is whole pages too, if
+ * there are sums. */
+static void sum_piece(struct piece *piece)
+{
+    for (uint32_t at = 0; piece->sums && at < piece->bytes; at += CTE__PAGE_BYTES)
+        piece->sums[at >> CTE__PAGE_SHIFT] = cte__page_sum(piece->memory + at);
+    piece->sums = NULL;
 }
 
 static void queue_piece(struct transfer *t, unsigned number)
@@ -316,6 +329,9 @@ static void queue_pieces(struct transfer *t)
 static void finish_piece(struct transfer *t, unsigned number, cte_status rc)
 {
     struct piece *piece = &t->pieces[number];
+    if (rc == 0)
+        sum_piece(piece);
+    piece->sums = NULL;
     if (rc == 0 && piece->bounced && !t->io->write)
         cte__cursor_copy(&piece->payload, piece->memory + piece->skip, piece->payload_bytes, false);
     if (t->status == 0)
@@ -388,13 +404,32 @@ static void wait_for_kernel(struct transfer *t)
     }
 }
 
+/* What is to be written can be summed while the disk has it: nobody changes it meanwhile. */
+static void sum_queued(struct transfer *t)
+{
+    for (unsigned i = 0; i < DEPTH; i++)
+        sum_piece(&t->pieces[i]);
+}
+
+/* Hands over what is queued and waits for a completion. */
+static bool submit(struct transfer *t)
+{
+    int rc = 0;
+    if (t->io->write && t->io->sums) {
+        rc = io_uring_submit(&t->ring->uring);
+        sum_queued(t);
+    }
+    if (rc >= 0 || rc == -EINTR)
+        rc = io_uring_submit_and_wait(&t->ring->uring, 1);
+    return rc >= 0 || rc == -EINTR;
+}
+
 /* Returns false if the ring failed, and nothing is in flight on it any more. */
 static bool run(struct transfer *t)
 {
     queue_pieces(t);
     while (t->queued > 0) {
-        int rc = io_uring_submit_and_wait(&t->ring->uring, 1);
-        if (rc < 0 && rc != -EINTR)
+        if (!submit(t))
             break;
         take_results(t);
         queue_pieces(t);
@@ -426,6 +461,11 @@ cte_status cte__uring_transfer(struct cte__uring *uring, const struct cte__targe
             unmake_ring(t.ring); /* with what is still queued; the next one to come makes it anew */
     }
     pthread_mutex_unlock(&t.ring->lock);
+    if (done)
+        return t.status;
     /* All of it again: pages are written as a whole, so twice is as good as once. */
-    return done ? t.status : cte__target_transfer(uring->fd, io->offset, io);
+    cte_status rc = cte__target_transfer(uring->fd, io->offset, io);
+    if (rc == 0 && io->sums)
+        cte__target_sum(io);
+    return rc;
 }

@@ -15,8 +15,8 @@ struct cte__uring;
  * here: the caller uses `fd` then; an info line says why. */
 struct cte__uring *cte__uring_open(int fd, const char *path);
 
-/* As io of struct cte__target_ops, checked already; -EIO at a premature end.  Where a request is
- * refused that buffered I/O may manage, it is done that way.  Not logged. */
+/* As io of struct cte__target_ops, with sums, checked already; -EIO at a premature end.  Where a
+ * request is refused that buffered I/O may manage, it is done that way.  Not logged. */
 cte_status cte__uring_transfer(struct cte__uring *uring, const struct cte__target_io *io);
 
 /* Registers what a fork does to rings, as cte__uring_open() does.  Who holds a lock that forks wait
