@@ -23,6 +23,7 @@ enum {
     BENCH_ERROR_BYTES = 512,
     BENCH_PATH_BYTES = PATH_MAX,
     BENCH_NAME_BYTES = 9,
+    BENCH_DEPTH_MAX = 64,
 };
 
 enum bench_target { BENCH_RAM, BENCH_FILE, BENCH_URING };
@@ -72,6 +73,10 @@ struct bench_worker {
     unsigned char *source; /* pool_bytes; operation i puts the piece at (i % pieces) × size */
     uint64_t pieces;
     unsigned char *buffer; /* size_bytes, for gets */
+    /* If several operations are under way at once: a piece of memory for each, and what `start`
+     * gave for it. */
+    unsigned char *slots;
+    void *operations[BENCH_DEPTH_MAX];
 };
 
 /* Notes why this worker fails; the first reason is kept.  Returns false. */
@@ -88,6 +93,11 @@ struct bench_subject_ops {
     bool (*clear)(struct bench_worker *worker, void *state);
     bool (*put)(struct bench_worker *worker, void *state, uint64_t index, const void *data);
     bool (*get)(struct bench_worker *worker, void *state, uint64_t index, void *buffer);
+    /* Starts a put of, or a get into, `memory`, and waits for one; used where more than one is to
+     * be under way.  NULL: cannot. */
+    bool (*start)(struct bench_worker *worker, void *state, uint64_t index, void *memory,
+                  void **operation);
+    bool (*wait)(struct bench_worker *worker, uint64_t index, void *operation);
     /* After the last put: makes them as durable as the target promises.  NULL: nothing to do. */
     bool (*finish)(struct bench_worker *worker, void *state);
     /* Does all operations of a phase itself and says how long they took, instead of put, get and
@@ -125,6 +135,11 @@ bool bench_empty(const char *directory);
 /* Writes the files of a directory ("": none) to their disk and forgets them; false after
  * complaining. */
 bool bench_drop_cache(const char *directory);
+
+/* Takes as much memory as a cold run needs and gives it back; false after complaining.  A virtual
+ * machine's host makes memory when it is first touched, which would be at the cost of who is first.
+ */
+bool bench_touch_memory(const struct bench_options *options, const struct bench_place *place);
 
 /* Zeroed memory that forked processes share; NULL if there is none. */
 void *bench_share(size_t bytes);

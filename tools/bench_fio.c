@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* fio as the limit: it does all pieces of a phase itself, and says how long it took.  Each piece is
- * cut into as many requests as are to be under way at a time. */
+/* fio as the limit: it does all pieces of a phase itself, as many under way at a time as we have,
+ * and says how long it took. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -41,7 +41,7 @@ static _Noreturn void be_fio(const struct bench_worker *worker, const struct fio
     unsigned long long size = options->size_bytes, total = size * options->count;
     char bs[FIO_ARGUMENT_BYTES], bytes[FIO_ARGUMENT_BYTES], jobs[FIO_ARGUMENT_BYTES],
         offset[FIO_ARGUMENT_BYTES], depth[FIO_ARGUMENT_BYTES];
-    snprintf(bs, sizeof bs, "--bs=%llu", size / options->depth);
+    snprintf(bs, sizeof bs, "--bs=%llu", size);
     snprintf(bytes, sizeof bytes, "--size=%llu", total);
     snprintf(offset, sizeof offset, "--offset_increment=%llu", total);
     snprintf(jobs, sizeof jobs, "--numjobs=%u", processes);

@@ -18,19 +18,7 @@ enum {
     COUNT_LEAST = 64,
     COUNT_MOST = 100000,
     DIRECT_BYTES = 4096,
-    REQUEST_BYTES = 128 << 10,
-    DEPTH_MOST = 16,
 };
-
-/* As the library cuts what it moves. */
-static uint32_t depth_for(uint64_t size_bytes)
-{
-    uint64_t depth = size_bytes / REQUEST_BYTES;
-    depth = depth > DEPTH_MOST ? DEPTH_MOST : depth;
-    while (depth > 1 && size_bytes % (depth * DIRECT_BYTES) != 0)
-        depth--;
-    return depth > 1 ? (uint32_t)depth : 1;
-}
 
 /* What is wrong with the options together, or NULL. */
 static const char *complete(struct bench_options *options)
@@ -43,17 +31,18 @@ static const char *complete(struct bench_options *options)
     }
     if (options->warmups == WARMUPS_DEFAULT)
         options->warmups = options->target == BENCH_RAM ? RAM_WARMUPS : DISK_WARMUPS;
-    if (options->cold)
-        options->warmups = 0; /* the first use is what is measured */
+    if (options->cold) {
+        options->warmups = 0;                     /* the first use is what is measured */
+        options->repeats += options->repeats % 2; /* each side is first as often as the other */
+    }
     if (options->overwrite && (options->get || options->cold))
         return "--overwrite is for puts that are not cold";
     if (options->target != BENCH_URING && options->depth != 0)
         return "--depth is for --target uring";
-    if (options->target == BENCH_URING && options->depth == 0)
-        options->depth = depth_for(options->size_bytes);
-    if (options->target == BENCH_URING &&
-        options->size_bytes % (DIRECT_BYTES * (uint64_t)options->depth) != 0)
-        return "--target uring takes a multiple of 4096 bytes times the depth";
+    if (options->depth == 0)
+        options->depth = 1;
+    if (options->target == BENCH_URING && options->size_bytes % DIRECT_BYTES != 0)
+        return "--target uring takes a multiple of 4096 bytes";
     if (options->count > INT64_MAX / 4 / options->processes / options->size_bytes)
         return "that is more than any machine holds";
     return NULL;
@@ -145,11 +134,11 @@ static const struct option_row rows[] = {
     {"overwrite", 'o', OPTION_FLAG, FIELD(overwrite),
      .help = "puts replace blobs that are there; else they make new ones"},
     {"checksum", 0, OPTION_ON_OFF, FIELD(checksum), .help = "of stored data (default on)"},
-    {"depth", 0, OPTION_COUNT32, FIELD(depth), 1, 1024, .value = "D",
-     .help = "requests that fio has under way, uring only; each has a Dth of the bytes of a blob "
-             "(default: 128 KiB each, at most 16)"},
+    {"depth", 0, OPTION_COUNT32, FIELD(depth), 1, BENCH_DEPTH_MAX, .value = "D",
+     .help = "operations under way at once, uring only: asynchronous ones, and fio's iodepth "
+             "(default 1)"},
     {"repeats", 'r', OPTION_COUNT32, FIELD(repeats), 1, BENCH_REPEATS_MAX, .value = "R",
-     .help = "of each; the figures are medians (default 5)"},
+     .help = "of each, even with --cold; the figures are medians (default 5)"},
     {"warmups", 0, OPTION_COUNT32, FIELD(warmups), 0, BENCH_REPEATS_MAX, .value = "W",
      .help = "rounds that are not timed, warm only (default 8, on disks 3)"},
     {"directory", 'd', OPTION_TEXT, FIELD(disk_directory), .value = "DIR",

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 
 #include <cte/blob.h>
+#include <cte/task.h>
 
 #include "bench.h"
 
@@ -90,11 +91,40 @@ static bool ours_get(struct bench_worker *worker, void *state, uint64_t index, v
     return status == CTE_OK || failed(worker, "get", index, status);
 }
 
+static bool ours_start(struct bench_worker *worker, void *state, uint64_t index, void *memory,
+                       void **operation)
+{
+    const struct ours *ours = state;
+    const struct bench_options *options = worker->options;
+    char name[BENCH_NAME_BYTES];
+    cte_task *task = NULL;
+    bench_name(name, worker->index, index);
+    cte_status status =
+        options->get
+            ? cte_blob_get_async(ours->tag, name, 0, memory, options->size_bytes, NULL, NULL, &task)
+            : cte_blob_put_async(ours->tag, name, 0, memory, options->size_bytes, 1.0f, 0, NULL,
+                                 &task);
+    *operation = task;
+    return status == CTE_OK || failed(worker, "start", index, status);
+}
+
+static bool ours_wait(struct bench_worker *worker, uint64_t index, void *operation)
+{
+    cte_task *task = operation;
+    cte_status status = cte_task_wait(task, -1);
+    if (status == CTE_OK)
+        status = cte_task_status(task);
+    cte_task_free(task);
+    return status == CTE_OK || failed(worker, "operation", index, status);
+}
+
 const struct bench_subject_ops bench_ours = {
     .open = ours_open,
     .close = ours_close,
     .clear = ours_clear,
     .put = ours_put,
     .get = ours_get,
+    .start = ours_start,
+    .wait = ours_wait,
     .finish = ours_finish,
 };

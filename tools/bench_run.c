@@ -198,6 +198,20 @@ bool bench_fork(uint32_t count, bool (*main)(void *, uint32_t), void *context)
     return !children.failed;
 }
 
+bool bench_touch_memory(const struct bench_options *options, const struct bench_place *place)
+{
+    uint64_t bytes = 2 * options->size_bytes * options->count * options->processes;
+    char path[BENCH_PATH_BYTES + sizeof "/touch"];
+    snprintf(path, sizeof path, "%s/touch", place->memory);
+    int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    int error = fd < 0 ? errno : posix_fallocate(fd, 0, (off_t)bytes);
+    if (fd >= 0)
+        close(fd);
+    unlink(path);
+    return error == 0 ||
+           complain("cannot take memory in %s: %s", place->memory, strerror(error)) == EXIT_OK;
+}
+
 void *bench_share(size_t bytes)
 {
     void *memory = mmap(NULL, bytes, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
@@ -307,6 +321,9 @@ cte_status bench_client_open(const struct bench_options *options, const struct b
     FILE *stream = open_memstream(&text, &bytes);
     if (!stream)
         return -ENOMEM;
+    if (options->depth > 1)
+        fprintf(stream, "worker_count: %u\nqueues: {blob_operations: {lane_count: %u}}\n",
+                options->depth, BENCH_DEPTH_MAX);
     fputs("store: {name: bench, keep: true, directory: ", stream);
     print_quoted(stream, place->memory);
     fprintf(stream, "}\nfile: {checksum: %s}\nstorage:\n", options->checksum ? "true" : "false");

@@ -23,23 +23,38 @@ static uint64_t stamp_of(const struct bench_worker *worker, uint64_t index)
     return ((index + 1) << 8 | worker->index) * UINT64_C(0x9e3779b97f4a7c15);
 }
 
-/* The bytes of a piece.  Stamping is part of the timed work on both sides: programs make data. */
-static unsigned char *piece_of(const struct bench_worker *worker, uint64_t index)
+/* Stamping is part of the timed work on both sides: programs make data. */
+static void stamp_piece(const struct bench_worker *worker, uint64_t index, unsigned char *piece)
 {
     uint64_t stamp = stamp_of(worker, index);
-    unsigned char *piece = worker->source + index % worker->pieces * worker->options->size_bytes;
     memcpy(piece, &stamp, stamp_bytes(worker));
+}
+
+/* The bytes of a piece. */
+static unsigned char *piece_of(const struct bench_worker *worker, uint64_t index)
+{
+    unsigned char *piece = worker->source + index % worker->pieces * worker->options->size_bytes;
+    stamp_piece(worker, index, piece);
     return piece;
+}
+
+static bool check_stamp(struct bench_worker *worker, uint64_t index, const unsigned char *piece)
+{
+    uint64_t stamp = stamp_of(worker, index);
+    return memcmp(piece, &stamp, stamp_bytes(worker)) == 0 ||
+           bench_fail(worker, "piece %llu holds the bytes of another", (unsigned long long)index);
 }
 
 static bool make_buffers(struct bench_worker *worker)
 {
     uint64_t size = worker->options->size_bytes;
-    worker->pieces = size < POOL_BYTES ? POOL_BYTES / size : 1;
+    uint32_t depth = worker->options->depth;
+    worker->pieces = size < POOL_BYTES && depth <= 1 ? POOL_BYTES / size : 1;
     size_t pool = worker->pieces * size;
     /* O_DIRECT wants them aligned; a multiple of it is asked of the size then. */
     if (posix_memalign((void **)&worker->source, ALIGNMENT, pool) != 0 ||
-        posix_memalign((void **)&worker->buffer, ALIGNMENT, size) != 0)
+        posix_memalign((void **)&worker->buffer, ALIGNMENT, size) != 0 ||
+        (depth > 1 && posix_memalign((void **)&worker->slots, ALIGNMENT, depth * size) != 0))
         return bench_fail(worker, "not enough memory for pieces of this size");
     uint64_t state = UINT64_C(0x9e3779b97f4a7c15) * (worker->index + 1);
     for (size_t i = 0; i < pool; i++) {
@@ -49,6 +64,8 @@ static bool make_buffers(struct bench_worker *worker)
         worker->source[i] = (unsigned char)state;
     }
     memset(worker->buffer, 0, size);
+    for (uint32_t i = 0; worker->slots && i < depth; i++)
+        memcpy(worker->slots + i * size, worker->source, size);
     return true;
 }
 
@@ -59,24 +76,67 @@ struct subject {
     void *state;
 };
 
-static bool put_all(struct bench_worker *worker, struct subject *subject)
+static bool wait_for(struct bench_worker *worker, const struct subject *subject, uint64_t index)
+{
+    uint64_t slot = index % worker->options->depth;
+    void *operation = worker->operations[slot];
+    worker->operations[slot] = NULL;
+    return subject->ops->wait(worker, index, operation) &&
+           (!worker->options->get ||
+            check_stamp(worker, index, worker->slots + slot * worker->options->size_bytes));
+}
+
+/* All operations, `depth` of them under way. */
+static bool stream_all(struct bench_worker *worker, const struct subject *subject)
+{
+    uint64_t depth = worker->options->depth, count = worker->options->count;
+    bool good = true;
+    for (uint64_t i = 0; i < count && good; i++) {
+        unsigned char *memory = worker->slots + i % depth * worker->options->size_bytes;
+        good = i < depth || wait_for(worker, subject, i - depth);
+        if (good && !worker->options->get)
+            stamp_piece(worker, i, memory);
+        good = good && subject->ops->start(worker, subject->state, i, memory,
+                                           &worker->operations[i % depth]);
+    }
+    /* Whatever happened, nothing that uses the memory is left under way. */
+    for (uint64_t i = count > depth ? count - depth : 0; i < count && good; i++)
+        good = wait_for(worker, subject, i);
+    for (uint64_t slot = 0; slot < depth; slot++)
+        if (worker->operations[slot])
+            subject->ops->wait(worker, slot, worker->operations[slot]);
+    return good;
+}
+
+static bool streams(const struct bench_worker *worker, const struct subject *subject)
+{
+    return worker->slots && subject->ops->start;
+}
+
+static bool put_one_by_one(struct bench_worker *worker, struct subject *subject)
 {
     for (uint64_t i = 0; i < worker->options->count; i++)
         if (!subject->ops->put(worker, subject->state, i, piece_of(worker, i)))
             return false;
-    return !subject->ops->finish || subject->ops->finish(worker, subject->state);
+    return true;
+}
+
+static bool put_all(struct bench_worker *worker, struct subject *subject)
+{
+    /* What gets are to find is put one by one: the slots are the gets'. */
+    bool stream = streams(worker, subject) && !worker->options->get;
+    return (stream ? stream_all(worker, subject) : put_one_by_one(worker, subject)) &&
+           (!subject->ops->finish || subject->ops->finish(worker, subject->state));
 }
 
 static bool get_all(struct bench_worker *worker, struct subject *subject)
 {
-    for (uint64_t i = 0; i < worker->options->count; i++) {
-        uint64_t stamp = stamp_of(worker, i);
-        if (!subject->ops->get(worker, subject->state, i, worker->buffer))
+    if (streams(worker, subject))
+        return stream_all(worker, subject);
+    for (uint64_t i = 0; i < worker->options->count; i++)
+        if (!subject->ops->get(worker, subject->state, i, worker->buffer) ||
+            !check_stamp(worker, i, worker->buffer))
             return false;
-        if (memcmp(worker->buffer, &stamp, stamp_bytes(worker)) != 0)
-            return bench_fail(worker, "piece %llu holds the bytes of another",
-                              (unsigned long long)i);
-    }
     return true;
 }
 
@@ -180,7 +240,8 @@ static bool fill_and_measure(struct bench_worker *worker, const struct task *tas
 static bool work(void *context, uint32_t index)
 {
     const struct task *task = context;
-    struct bench_worker worker = {task->options, task->place, task->shared, index, NULL, 0, NULL};
+    struct bench_worker worker = {
+        .options = task->options, .place = task->place, .shared = task->shared, .index = index};
     struct subject ours = {&bench_ours, NULL}, limit = {bench_limit_for(task->options), NULL};
     bool good = make_buffers(&worker) && ours.ops->open(&worker, &ours.state);
     if (good) {
@@ -193,6 +254,7 @@ static bool work(void *context, uint32_t index)
     }
     free(worker.source);
     free(worker.buffer);
+    free(worker.slots);
     return good;
 }
 
@@ -224,6 +286,8 @@ static bool measure_cold(struct task *task, uint32_t repeats)
     bool good = true;
     for (uint32_t i = 0; i < repeats && good; i++) {
         task->first = i;
+        if (!bench_touch_memory(task->options, task->place))
+            return false;
         if (task->options->get) {
             task->store = true;
             task->repeats = 0;
