@@ -21,8 +21,9 @@
 
 #include <cte/file.h>
 
+#include "mpi_common/access.h"
+#include "mpi_common/comm.h"
 #include "real.h"
-#include "typemap.h"
 
 /*
  * Exports a function under its profiling name too: the mpi_f08 binding calls it, and so do tools
@@ -31,21 +32,6 @@
 #define CTE__MPI_PROFILING_NAME(name)                                                              \
     extern __typeof__(MPI_File_##name) PMPI_File_##name                                            \
         __attribute__((alias("MPI_File_" #name), copy(MPI_File_##name)));
-
-/* A process's view of a file. */
-struct cte__mpi_view {
-    int64_t displacement;
-    uint64_t etype_bytes;
-    struct cte__mpi_typemap *filetype;
-    bool foreign; /* data representation or filetype that only MPICH handles */
-};
-
-/* The communicator that core calls through (comm.c). */
-struct cte__mpi_comm {
-    MPI_Comm comm;
-    bool severed; /* some process could not open the file: collective calls must not be made */
-    cte_comm table;
-};
 
 /* What the hints of an open say; as configured where they say nothing. */
 struct cte__mpi_hints {
@@ -102,19 +88,6 @@ struct cte__mpi_op {
     MPI_Datatype type;
 };
 
-/* A data access in bytes; it needs no MPI call and may be made by any thread. */
-struct cte__mpi_access {
-    cte_file *file;
-    struct cte__mpi_view view;
-    const struct cte__mpi_typemap *memory;
-    void *buffer; /* only read when writing */
-    bool write;
-    bool atomic;
-    uint64_t position_bytes; /* of the view's data */
-    uint64_t bytes;
-    uint64_t transferred; /* result: bytes below the end of the file */
-};
-
 /* --- message.c: the log level is CTE_LOG_LEVEL's, as everywhere in cte --- */
 enum cte__mpi_level { CTE__MPI_ERROR = 1, CTE__MPI_WARN, CTE__MPI_INFO };
 void cte__mpi_message(enum cte__mpi_level level, const char *format, ...)
@@ -136,12 +109,11 @@ static inline struct cte__mpi_file *cte__mpi_find(MPI_File handle)
     return cte__mpi_lookup(handle);
 }
 
-/* --- comm.c: collective calls of the file's processes --- */
-int cte__mpi_comm_init(struct cte__mpi_comm *comm, MPI_Comm of);
-void cte__mpi_comm_free(struct cte__mpi_comm *comm);
-cte_status cte__mpi_barrier(struct cte__mpi_file *file);
-/* The worst status of all processes; all get the same one. */
-cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status);
+/* Waits for all processes of the file. */
+static inline cte_status cte__mpi_barrier(struct cte__mpi_file *file)
+{
+    return cte__mpi_comm_barrier(&file->comm);
+}
 
 /* --- status.c: results in MPI's terms --- */
 void cte__mpi_status_set(MPI_Status *status, MPI_Count bytes);
@@ -178,24 +150,6 @@ void cte__mpi_async_abandon(struct cte__mpi_async *async);
 cte_status cte__mpi_async_kept_error(struct cte__mpi_file *file);
 /* Waits for all of a file.  Returns an error that nobody was told of. */
 cte_status cte__mpi_async_finish_all(struct cte__mpi_file *file);
-
-/* --- view.c --- */
-int cte__mpi_view_init(struct cte__mpi_view *view);
-void cte__mpi_view_free(struct cte__mpi_view *view);
-/* Where in the file `bytes` bytes of the view's data from `position_bytes` on lie: no byte is
- * outside.  They are file offsets (see cte__mpi_view_fits). */
-void cte__mpi_view_bounds(const struct cte__mpi_view *view, uint64_t position_bytes, uint64_t bytes,
-                          uint64_t *offset, uint64_t *length);
-/* True if all places of the first `bytes` bytes of the view's data are file offsets, computed
- * without overflow: a wrapped offset would be a wrong place that looks right. */
-bool cte__mpi_view_fits(const struct cte__mpi_view *view, uint64_t bytes);
-/* Where MPI_SEEK_END is in a file of that size, in etypes; as MPICH has it, that may be below 0 for
- * a contiguous view that begins beyond the end. */
-int64_t cte__mpi_view_end(const struct cte__mpi_view *view, uint64_t size_bytes);
-
-/* --- pipeline.c --- */
-/* Moves the data.  The access is one of at least a byte whose places all are file offsets. */
-cte_status cte__mpi_move(struct cte__mpi_access *access);
 
 /* --- transfer.c --- */
 int cte__mpi_blocking(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Status *status);

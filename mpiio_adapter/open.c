@@ -80,19 +80,6 @@ static struct cte__mpi_file *new_file(const char *name, int amode, MPI_File hand
     return file;
 }
 
-/* The processes need not all belong to one MPI_COMM_WORLD. */
-static bool is_one_node(const struct cte__mpi_comm *comm)
-{
-    MPI_Comm node;
-    int size = 0;
-    if (PMPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) !=
-        MPI_SUCCESS)
-        return false;
-    PMPI_Comm_size(node, &size);
-    PMPI_Comm_free(&node);
-    return size == comm->table.rank_count;
-}
-
 /* Opens the file below; all processes come to the same result. */
 static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hints)
 {
@@ -161,7 +148,8 @@ static int track(MPI_Comm user, const char *name, int amode, struct cte__mpi_hin
         free_file(file);
         return MPI_SUCCESS;
     }
-    cte_status status = is_one_node(&file->comm) ? attach(file, hints) : -ENOTSUP;
+    /* They need not all belong to one MPI_COMM_WORLD. */
+    cte_status status = cte__mpi_comm_is_one_node(&file->comm) ? attach(file, hints) : -ENOTSUP;
     if (status != CTE_OK) {
         if (status != -ENOTSUP)
             cte__mpi_message(CTE__MPI_WARN, "%s: passes through untouched: %s", file->path,

@@ -10,7 +10,7 @@
 #include <string.h>
 #include <time.h>
 
-#include "typemap.h"
+#include "mpi_common/typemap.h"
 
 enum { ARENA_BYTES = 1 << 21, MIDDLE = ARENA_BYTES / 2, TYPES = 600, DEPTH_MAX = 3, COUNT = 3 };
 

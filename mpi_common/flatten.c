@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Datatypes into runs of bytes, by MPI's own account of how they were made. */
-#include "adapter.h"
+#include "typemap.h"
 
 #include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 
 /* What MPI_Type_get_contents_c gives, for both the small and the large-count constructors. */

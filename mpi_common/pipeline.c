@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The pieces of the view against the pieces of the memory, in batches of bounded size. */
-#include "adapter.h"
+#include "access.h"
 
 #include <errno.h>
 

@@ -1,9 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Collective calls on a communicator of the adapter's own. */
-#include "adapter.h"
+#include "comm.h"
 
 #include <errno.h>
-#include <stdlib.h>
 
 static cte_status status_of(int code)
 {
@@ -77,11 +75,9 @@ void cte__mpi_comm_free(struct cte__mpi_comm *comm)
     PMPI_Comm_free(&comm->comm);
 }
 
-cte_status cte__mpi_barrier(struct cte__mpi_file *file)
+cte_status cte__mpi_comm_barrier(struct cte__mpi_comm *comm)
 {
-    if (file->comm.table.rank_count == 1)
-        return CTE_OK;
-    return comm_barrier(&file->comm);
+    return comm->table.rank_count == 1 ? CTE_OK : comm_barrier(comm);
 }
 
 cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status)
@@ -92,4 +88,16 @@ cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status)
     int worst = 0;
     int code = PMPI_Allreduce(&mine, &worst, 1, MPI_INT, MPI_MIN, comm->comm);
     return code == MPI_SUCCESS ? worst : -EIO;
+}
+
+bool cte__mpi_comm_is_one_node(const struct cte__mpi_comm *comm)
+{
+    MPI_Comm node;
+    int size = 0;
+    if (PMPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) !=
+        MPI_SUCCESS)
+        return false;
+    PMPI_Comm_size(node, &size);
+    PMPI_Comm_free(&node);
+    return size == comm->table.rank_count;
 }

@@ -5,8 +5,8 @@
  * A run stands for `count` pieces of `length` bytes, `stride` bytes apart, so that a regular
  * pattern of any size costs one entry.
  */
-#ifndef CTE_MPIIO_ADAPTER_TYPEMAP_H
-#define CTE_MPIIO_ADAPTER_TYPEMAP_H
+#ifndef CTE_MPI_COMMON_TYPEMAP_H
+#define CTE_MPI_COMMON_TYPEMAP_H
 
 #include <mpi.h>
 #include <stdatomic.h>
