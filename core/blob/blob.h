@@ -169,4 +169,7 @@ bool cte__span_is_dirty(const struct cte__span *span);
 /* The span that holds page `index`, else the first one behind it; list->count if there is none. */
 size_t cte__span_find(const struct cte__span_list *list, uint64_t index);
 
+/* The same; at no cost if it is the span `hint` or the next one. */
+size_t cte__span_find_from(const struct cte__span_list *list, uint64_t index, size_t hint);
+
 #endif

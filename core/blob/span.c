@@ -50,6 +50,17 @@ size_t cte__span_find(const struct cte__span_list *list, uint64_t index)
     return low;
 }
 
+size_t cte__span_find_from(const struct cte__span_list *list, uint64_t index, size_t hint)
+{
+    for (size_t i = hint; i < list->count && i <= hint + 1; i++) {
+        const struct cte__span *span = &list->spans[i];
+        bool is_first = i == 0 || span[-1].index + span[-1].count <= index;
+        if (is_first && index < span->index + span->count)
+            return i;
+    }
+    return cte__span_find(list, index);
+}
+
 struct cte__span cte__span_part(const struct cte__span *span, uint32_t skip, uint32_t count)
 {
     struct cte__span part = *span;
