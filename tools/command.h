@@ -38,10 +38,15 @@ extern const struct command command_get;
 extern const struct command command_help;
 extern const struct command command_info;
 extern const struct command command_ls;
+extern const struct command command_mv;
 extern const struct command command_put;
 extern const struct command command_rm;
+extern const struct command command_run;
+extern const struct command command_stage_out;
+extern const struct command command_stat;
 extern const struct command command_targets;
 extern const struct command command_telemetry;
+extern const struct command command_top;
 extern const struct command command_version;
 
 /* A command of a list by its name; NULL. */

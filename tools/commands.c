@@ -3,11 +3,30 @@
 
 #include "command.h"
 
+/* clang-format off */
 const struct command *const commands[] = {
-    &command_info,  &command_targets, &command_ls,      &command_put,       &command_get,
-    &command_rm,    &command_drain,   &command_check,   &command_telemetry, &command_config,
-    &command_bench, &command_destroy, &command_version, &command_help,      NULL,
+    &command_run,
+    &command_info,
+    &command_targets,
+    &command_ls,
+    &command_stat,
+    &command_put,
+    &command_get,
+    &command_rm,
+    &command_mv,
+    &command_drain,
+    &command_stage_out,
+    &command_check,
+    &command_telemetry,
+    &command_top,
+    &command_config,
+    &command_bench,
+    &command_destroy,
+    &command_version,
+    &command_help,
+    NULL,
 };
+/* clang-format on */
 
 const struct command *find_command(const struct command *const *list, const char *name)
 {

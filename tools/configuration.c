@@ -24,6 +24,27 @@ static int run_check(const struct invocation *in)
     return EXIT_OK;
 }
 
+static cte_status print_key(void *context, const char *key, const char *value, const char *origin)
+{
+    (void)context;
+    json_object(NULL);
+    json_text("key", key);
+    json_text("value", value);
+    json_text("source", origin);
+    json_end();
+    return CTE_OK;
+}
+
+static cte_status print_keys(const cte_config *config)
+{
+    json_object(NULL);
+    json_array("keys");
+    cte_status status = cte_config_visit(config, print_key, NULL);
+    json_end();
+    json_end();
+    return status;
+}
+
 static int run_show(const struct invocation *in)
 {
     struct invocation of_file = *in;
@@ -32,7 +53,7 @@ static int run_show(const struct invocation *in)
     cte_config *config = load_config(&of_file);
     if (!config)
         return EXIT_FAILED;
-    cte_status status = cte_config_show(config, stdout);
+    cte_status status = in->json ? print_keys(config) : cte_config_show(config, stdout);
     cte_config_free(config);
     return status == CTE_OK ? EXIT_OK : complain_status(status);
 }

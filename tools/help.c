@@ -125,11 +125,38 @@ static void print_words(const struct option_row *rows)
     }
 }
 
-/* What may follow the words of a command line, a word each. */
+/* The row of an option as it was written: "--drain", "-d"; NULL. */
+static const struct option_row *find_option(const struct option_row *rows, const char *word)
+{
+    for (const struct option_row *row = rows; row && row->name; row++)
+        if (word[1] == '-' ? strcmp(row->name, word + 2) == 0
+                           : row->letter && row->letter == word[1] && !word[2])
+            return row;
+    return NULL;
+}
+
+/* Prints "a|b|c" a line each. */
+static void print_choices(const char *choices)
+{
+    for (; *choices; choices++)
+        putchar(*choices == '|' ? '\n' : *choices);
+    putchar('\n');
+}
+
+/* What may follow the words of a command line, a word each: the values of the option that is the
+ * last word, if it takes some; else forms and options. */
 static void print_completions(char **words, int count)
 {
     const struct command *command = named(words, count);
     const struct command *const *inner = command ? command->commands : commands;
+    const char *last = count > 0 && words[count - 1][0] == '-' ? words[count - 1] : NULL;
+    const struct option_row *row = command && last ? find_option(command->options, last) : NULL;
+    const char *values = row ? option_value_name(row) : NULL;
+    if (values) {
+        if (strchr(values, '|'))
+            print_choices(values);
+        return;
+    }
     for (; inner && *inner; inner++)
         printf("%s\n", (*inner)->name);
     if (command)
@@ -145,7 +172,7 @@ struct help_options {
 
 static const struct option_row help_rows[] = {
     {"words", 0, OPTION_FLAG, offsetof(struct help_options, words),
-     .help = "print the commands and options that may follow, a line each, for shells"},
+     .help = "print what may follow COMMAND, FORM and OPTION, a line each, for shells"},
     {0},
 };
 
@@ -174,12 +201,12 @@ static int run_help(const struct invocation *in)
 
 const struct command command_help = {
     .name = "help",
-    .synopsis = "[--words] [COMMAND [FORM]]",
+    .synopsis = "[COMMAND [FORM]]\n--words [--] [COMMAND [FORM] [OPTION]]",
     .summary = "list the commands, or say what one takes",
     .run = run_help,
     .options = help_rows,
     .options_bytes = sizeof(struct help_options),
-    .most = 2,
+    .most = 3,
 };
 
 static int run_version(const struct invocation *in)

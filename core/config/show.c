@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <inttypes.h>
 #include <locale.h>
+#include <stdlib.h>
 #include <string.h>
 
 enum { ORIGIN_COLUMN = 44, INDENT = 2 };
@@ -99,20 +100,19 @@ int cte__config_print_value(FILE *stream, const struct cte__config_key *key, con
 }
 
 static void print_origin(FILE *stream, const cte_config *config,
-                         const struct cte__config_origin *origin, int column)
+                         const struct cte__config_origin *origin)
 {
-    fprintf(stream, "%*s# ", column < ORIGIN_COLUMN ? ORIGIN_COLUMN - column : 1, "");
     if (origin->variable)
-        fprintf(stream, "environment variable %s\n", origin->variable);
+        fprintf(stream, "environment variable %s", origin->variable);
     else if (origin->program)
-        fprintf(stream, "set by the program\n");
+        fprintf(stream, "set by the program");
     else if (origin->line == 0)
-        fprintf(stream, "default\n");
+        fprintf(stream, "default");
     else {
         /* A file's name may hold bytes that YAML does not allow even in a comment. */
         for (const char *at = config->source; *at; at++)
             fputc(*at >= ' ' && *at < 0x7f ? *at : '?', stream);
-        fprintf(stream, ":%" PRIu32 "\n", origin->line);
+        fprintf(stream, ":%" PRIu32, origin->line);
     }
 }
 
@@ -122,7 +122,9 @@ static void print_line(FILE *stream, const cte_config *config, int indent, const
 {
     int column = fprintf(stream, "%*s%s%s: ", indent, "", bullet, key->name);
     column += cte__config_print_value(stream, key, (const char *)base + key->offset, true);
-    print_origin(stream, config, origin, column);
+    fprintf(stream, "%*s# ", column < ORIGIN_COLUMN ? ORIGIN_COLUMN - column : 1, "");
+    print_origin(stream, config, origin);
+    fputc('\n', stream);
 }
 
 bool cte__config_is_absent(const struct cte__config_key *key,
@@ -189,20 +191,112 @@ static void print_all(FILE *stream, const cte_config *config)
     }
 }
 
+/* Scores have a point, whatever the program's locale: to be used around whatever prints values.
+ * False if there is no memory. */
+static bool enter_plain_locale(locale_t *plain, locale_t *previous)
+{
+    *plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
+    if (*plain == (locale_t)0)
+        return false;
+    *previous = uselocale(*plain);
+    return true;
+}
+
+static void leave_plain_locale(locale_t plain, locale_t previous)
+{
+    uselocale(previous);
+    freelocale(plain);
+}
+
 cte_status cte_config_show(const cte_config *config, FILE *stream)
 {
+    locale_t plain, previous;
     if (!config || !stream)
         return -EINVAL;
-    locale_t plain = newlocale(LC_ALL_MASK, "C", (locale_t)0);
-    if (plain == (locale_t)0)
+    if (!enter_plain_locale(&plain, &previous))
         return -ENOMEM;
-    locale_t previous = uselocale(plain); /* scores have a point, whatever the program's locale */
     print_all(stream, config);
     errno = 0;
     cte_status status = CTE_OK;
     if (fflush(stream) != 0 || ferror(stream))
         status = errno ? -errno : -EIO;
-    uselocale(previous);
-    freelocale(plain);
+    leave_plain_locale(plain, previous);
+    return status;
+}
+
+/* ---- key by key ----------------------------------------------------------------------------- */
+
+struct visit {
+    const cte_config *config;
+    cte_config_visitor visit;
+    void *context;
+};
+
+/* The three texts of a key lie behind each other in one piece of memory. */
+static cte_status visit_key(const struct visit *visit, const char *section,
+                            const struct cte__config_key *key, const void *base,
+                            const struct cte__config_origin *origin)
+{
+    char *texts = NULL;
+    size_t length = 0;
+    FILE *stream = open_memstream(&texts, &length);
+    if (!stream)
+        return -errno;
+    fprintf(stream, "%s%s%s%c", section, section[0] ? "." : "", key->name, '\0');
+    cte__config_print_value(stream, key, (const char *)base + key->offset, false);
+    fputc('\0', stream);
+    print_origin(stream, visit->config, origin);
+    bool failed = ferror(stream) != 0;
+    if (fclose(stream) != 0 || failed) {
+        free(texts);
+        return -ENOMEM;
+    }
+    const char *value = texts + strlen(texts) + 1;
+    cte_status status = visit->visit(visit->context, texts, value, value + strlen(value) + 1);
+    free(texts);
+    return status;
+}
+
+static cte_status visit_target(const struct visit *visit, uint32_t number)
+{
+    const struct cte__config_target *target = &visit->config->targets[number];
+    char section[CTE__CONFIG_SECTION_BYTES];
+    cte_status status = CTE_OK;
+    snprintf(section, sizeof section, "storage[%" PRIu32 "]", number);
+    for (size_t i = 0; i < cte__config_key_count && status == CTE_OK; i++) {
+        const struct cte__config_key *key = &cte__config_keys[i];
+        if (strcmp(key->section, "storage") == 0 && !cte__config_is_absent(key, target))
+            status = visit_key(visit, section, key, target,
+                               &target->key_origin[cte__config_target_key(key)]);
+    }
+    return status;
+}
+
+static cte_status visit_all(const struct visit *visit)
+{
+    cte_status status = CTE_OK;
+    bool targets_told = false;
+    for (size_t i = 0; i < cte__config_key_count && status == CTE_OK; i++) {
+        const struct cte__config_key *key = &cte__config_keys[i];
+        bool storage = strcmp(key->section, "storage") == 0;
+        if (!storage && !is_short_form(key))
+            status = visit_key(visit, key->section, key, visit->config, &visit->config->origin[i]);
+        for (uint32_t j = 0;
+             storage && !targets_told && j < visit->config->target_count && status == CTE_OK; j++)
+            status = visit_target(visit, j);
+        targets_told |= storage;
+    }
+    return status;
+}
+
+cte_status cte_config_visit(const cte_config *config, cte_config_visitor visit, void *context)
+{
+    locale_t plain, previous;
+    if (!config || !visit)
+        return -EINVAL;
+    if (!enter_plain_locale(&plain, &previous))
+        return -ENOMEM;
+    cte_status status = visit_all(&(struct visit){config, visit, context});
+    leave_plain_locale(plain, previous);
     return status;
 }

@@ -92,6 +92,19 @@ cte_status cte_config_get(const cte_config *config, const char *key, char *text,
 /** Prints the effective values as YAML, each with a comment saying where it came from. */
 cte_status cte_config_show(const cte_config *config, FILE *stream);
 
+/**
+ * Called for each key; ends the visit by returning other than CTE_OK, which is passed on.
+ * @param key     as cte_config_set() takes it: "file.drain", "storage[0].score"
+ * @param value   as cte_config_get() gives it
+ * @param origin  "default", "file.yaml:12", "environment variable CTE_DRAIN", …
+ * All are valid during the call, in which the thread's locale is "C".
+ */
+typedef cte_status (*cte_config_visitor)(void *context, const char *key, const char *value,
+                                         const char *origin);
+
+/** Visits all keys of a configuration that have a value. */
+cte_status cte_config_visit(const cte_config *config, cte_config_visitor visit, void *context);
+
 /** NULL is fine. */
 void cte_config_free(cte_config *config);
 
