@@ -2,18 +2,19 @@
 # bash completion for cte(1).  The words come from the tool itself: `cte help --words`.
 # shellcheck shell=bash
 
-# The command, and its form, among the words before the cursor.
+# The command, and the words behind it that are neither options nor look like the value of one; of
+# those that stand before the cursor.
 _cte_command() {
-    local i word
+    local i word seen=no
     for ((i = 1; i < COMP_CWORD; i++)); do
         word=${COMP_WORDS[i]}
         case $word in
         -C | --config) ((i++)) ;;
         -*) ;;
         *)
+            [ "$seen" = no ] || [[ ${COMP_WORDS[i - 1]} != -?* ]] || continue
             printf '%s\n' "$word"
-            # What a program that is run takes is the program's.
-            [ "$word" != run ] || ((i + 1 >= COMP_CWORD)) || printf '%s\n' program
+            seen=yes
             ;;
         esac
     done
@@ -32,7 +33,8 @@ _cte() {
     while IFS= read -r line; do
         command+=("$line")
     done < <(_cte_command)
-    if [ "${command[1]-}" = program ]; then
+    # What a program that is run takes is the program's.
+    if [ "${command[0]-}" = run ] && [ "${#command[@]}" -gt 1 ]; then
         compopt -o default
         return
     fi
