@@ -95,10 +95,12 @@ void cte__copy_out_summed(void *shared, const void *from, size_t bytes, uint32_t
     races_end();
 }
 
-/* In blocks that stay in the nearest cache. */
+/* In blocks that stay in a near cache, and are long enough for the processor to fetch ahead: 1 MiB
+ * from memory takes 67 us in blocks of 4 KiB, 52 of 16 KiB, 47 of 32 or 64 KiB, and 50 by one
+ * memcpy() without the sums (EPYC). */
 void cte__copy_in_summed(void *to, const void *shared, size_t bytes, uint32_t *sums)
 {
-    enum { BLOCK_BYTES = 4 * CTE__PAGE_BYTES };
+    enum { BLOCK_BYTES = 16 * CTE__PAGE_BYTES };
     assert(bytes % CTE__PAGE_BYTES == 0);
     for (size_t at = 0; at < bytes; at += BLOCK_BYTES) {
         size_t block = cte__min(bytes - at, BLOCK_BYTES);
