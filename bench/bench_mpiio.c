@@ -8,13 +8,13 @@
  *   untracked   cheap calls on a file that cte leaves alone, while it tracks another one
  *
  * The first two are those of IOR "easy" and "hard" on one file.  Times are of the slowest rank. */
-#include <errno.h>
-#include <getopt.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "bench_mpiio.h"
+#include "options.h"
 
 int rank, rank_count;
 
@@ -36,121 +36,71 @@ void check(int code, const char *what)
     fail(message);
 }
 
+/* ---- the command line ----------------------------------------------------------------------- */
+
+#define PATTERNS "segmented|strided|vector|open-close|untracked"
+
+static const char *const pattern_names[] = {"segmented", "strided", "vector", "open-close",
+                                            "untracked"};
+
+enum { SIZE_MOST = INT32_MAX }; /* of a call */
+#define FIELD(name) offsetof(struct options, name)
+
+static const struct option_row rows[] = {
+    {"file", 'f', OPTION_TEXT, FIELD(file), .value = "FILE", .help = "the file; must be given"},
+    {"pattern", 'p', OPTION_CHOICE, FIELD(pattern), .choices = PATTERNS,
+     .help = "who writes where (default segmented)"},
+    {"rounds", 'n', OPTION_COUNT, FIELD(rounds), 1, .value = "N",
+     .help = "measure so often, each time with a new file (default 1)"},
+    {"bytes", 'b', OPTION_SIZE, FIELD(bytes), 1, UINT64_C(1) << 50, .value = "SIZE",
+     .help = "size of the file, rounded down to whole transfers of all ranks (default 1GiB)"},
+    {"transfer", 't', OPTION_SIZE, FIELD(transfer), 1, SIZE_MOST, .value = "SIZE",
+     .help = "bytes per call (default 1MiB, strided 47008)"},
+    {"piece", 'e', OPTION_SIZE, FIELD(piece), 1, SIZE_MOST, .value = "SIZE",
+     .help = "vector: bytes of a rank in a row (default 512)"},
+    {"collective", 'c', OPTION_FLAG, FIELD(collective),
+     .help = "write_at_all and read_at_all in place of the independent calls"},
+    {"fsync", 's', OPTION_FLAG, FIELD(fsync), .help = "MPI_File_sync before close"},
+    {"reread", 'a', OPTION_FLAG, FIELD(reread),
+     .help = "before close, read the file back, each rank its neighbour's part"},
+    {"read", 'r', OPTION_FLAG, FIELD(read), .help = "the same after close, having opened it again"},
+    {"verify", 'v', OPTION_FLAG, FIELD(verify),
+     .help = "read it back a last time and check every byte"},
+    {"keep", 'l', OPTION_FLAG, FIELD(keep), .help = "leave the file of the last round"},
+    {"check", 'x', OPTION_FLAG, FIELD(check),
+     .help = "do nothing but check every byte of a file that was left"},
+    {"calls", 'k', OPTION_COUNT, FIELD(calls), 1, .value = "N",
+     .help = "open-close, untracked: calls per round (default 100, 100000)"},
+    {"help", 'h', OPTION_FLAG, FIELD(help), .help = "print this"},
+    {0},
+};
+
 static void usage(FILE *stream)
 {
-    fputs("usage: mpiexec -n RANKS bench_mpiio --file FILE [options]\n"
-          "  --pattern segmented|strided|vector|open-close|untracked   (default segmented)\n"
-          "  --rounds N        measure so often, each time with a new file (default 1)\n"
-          "  --bytes SIZE      size of the file, rounded down to whole transfers of all ranks\n"
-          "                    (default 1G; K, M, G are powers of 1024)\n"
-          "  --transfer SIZE   bytes per call (default 1M, strided 47008)\n"
-          "  --piece SIZE      vector: bytes of a rank in a row (default 512)\n"
-          "  --collective      write_at_all and read_at_all in place of the independent calls\n"
-          "  --fsync           MPI_File_sync before close\n"
-          "  --reread          before close, read the file back, each rank its neighbour's part\n"
-          "  --read            the same after close, having opened it again\n"
-          "  --verify          read it back a last time and check every byte\n"
-          "  --keep            leave the file of the last round\n"
-          "  --check           do nothing but check every byte of a file that was left\n"
-          "  --calls N         open-close, untracked: calls per round (default 100, 100000)\n",
-          stream);
-}
-
-static bool parse_size(const char *text, uint64_t *bytes)
-{
-    char *end = NULL;
-    errno = 0;
-    *bytes = strtoull(text, &end, 10);
-    const char *letters = "KMG", *letter = *end ? strchr(letters, *end) : NULL;
-    if (letter) {
-        *bytes <<= 10 * (letter - letters + 1);
-        end++;
-    }
-    return errno == 0 && end != text && *end == '\0' && *bytes > 0 && *bytes < (UINT64_C(1) << 50);
-}
-
-static bool parse_pattern(const char *text, struct options *options)
-{
-    static const char *const NAMES[] = {"segmented", "strided", "vector", "open-close",
-                                        "untracked"};
-    for (size_t i = 0; i < sizeof NAMES / sizeof NAMES[0]; i++)
-        if (strcmp(text, NAMES[i]) == 0) {
-            options->pattern = (enum pattern)i;
-            options->pattern_name = NAMES[i];
-            return true;
-        }
-    return false;
-}
-
-/* False: wrong use. */
-static bool parse_option(int letter, struct options *options)
-{
-    switch (letter) {
-    case 'f':
-        options->file = optarg;
-        return true;
-    case 'p':
-        return parse_pattern(optarg, options);
-    case 'n':
-        return parse_size(optarg, &options->rounds);
-    case 'b':
-        return parse_size(optarg, &options->bytes);
-    case 't':
-        return parse_size(optarg, &options->transfer) && options->transfer <= INT32_MAX;
-    case 'e':
-        return parse_size(optarg, &options->piece) && options->piece <= INT32_MAX;
-    case 'k':
-        return parse_size(optarg, &options->calls);
-    case 'c':
-        return options->collective = true;
-    case 's':
-        return options->fsync = true;
-    case 'a':
-        return options->reread = true;
-    case 'r':
-        return options->read = true;
-    case 'v':
-        return options->verify = true;
-    case 'l':
-        return options->keep = true;
-    case 'x':
-        return options->check = true;
-    default:
-        return false;
-    }
+    if (rank != 0)
+        return;
+    fputs("usage: mpiexec -n RANKS bench_mpiio --file FILE [OPTION...]\n", stream);
+    options_print_help(rows, stream);
 }
 
 /* 0: run; 1: help was printed; 2: wrong use. */
 static int parse_options(int argc, char **argv, struct options *options)
 {
-    static const struct option LONG[] = {
-        {"file", required_argument, NULL, 'f'},     {"pattern", required_argument, NULL, 'p'},
-        {"rounds", required_argument, NULL, 'n'},   {"bytes", required_argument, NULL, 'b'},
-        {"transfer", required_argument, NULL, 't'}, {"piece", required_argument, NULL, 'e'},
-        {"calls", required_argument, NULL, 'k'},    {"collective", no_argument, NULL, 'c'},
-        {"fsync", no_argument, NULL, 's'},          {"reread", no_argument, NULL, 'a'},
-        {"read", no_argument, NULL, 'r'},           {"verify", no_argument, NULL, 'v'},
-        {"keep", no_argument, NULL, 'l'},           {"check", no_argument, NULL, 'x'},
-        {"help", no_argument, NULL, 'h'},           {NULL, 0, NULL, 0},
-    };
-    *options = (struct options){
-        .bytes = UINT64_C(1) << 30, .piece = 512, .rounds = 1, .pattern_name = "segmented"};
-    opterr = rank == 0;
-    bool good = true;
-    int letter;
-    while (good && (letter = getopt_long(argc, argv, "", LONG, NULL)) != -1) {
-        if (letter == 'h') {
-            if (rank == 0)
-                usage(stdout);
-            return 1;
-        }
-        good = parse_option(letter, options);
-    }
-    if (good && optind == argc && options->file)
+    char error[OPTION_ERROR_BYTES] = "";
+    struct option_table table = {rows, options};
+    *options = (struct options){.bytes = UINT64_C(1) << 30, .piece = 512, .rounds = 1};
+    int first = options_parse(&table, 1, false, argc, argv, error);
+    options->pattern_name = pattern_names[options->pattern];
+    if (first == argc && !options->help && options->file)
         return 0;
-    if (rank == 0)
+    if (options->help)
+        usage(stdout);
+    else if (rank == 0)
+        fprintf(stderr, "bench_mpiio: %s\n",
+                error[0] ? error : "give --file FILE and no other argument");
+    if (!options->help)
         usage(stderr);
-    return 2;
+    return options->help ? 1 : 2;
 }
 
 /* Fixes up what was left to us, and the sizes. */

@@ -12,7 +12,7 @@ enum pattern { SEGMENTED, STRIDED, VECTOR, OPEN_CLOSE, UNTRACKED };
 
 struct options {
     const char *file;
-    enum pattern pattern;
+    int pattern; /* enum pattern */
     const char *pattern_name;
     uint64_t bytes;    /* of the whole file */
     uint64_t transfer; /* per call */
@@ -22,6 +22,7 @@ struct options {
     bool collective, fsync, reread, read, verify;
     bool keep;  /* the file of the last round */
     bool check; /* do nothing but verify a file that was kept */
+    bool help;
 };
 
 extern int rank, rank_count;
