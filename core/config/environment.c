@@ -12,8 +12,9 @@
 #include "base/log.h"
 
 /* Known, but not keys.  A name ending in '_' stands for all that begin with it. */
-static const char *const other_variables[] = {"CTE_CONFIG", "CTE_SUMMARY", "CTE_TEST_",
-                                              "CTE_BENCH_", "CTE_BUILD_",  "CTE_DEMO_"};
+static const char *const other_variables[] = {"CTE_CONFIG", "CTE_SUMMARY",   "CTE_LIBRARY",
+                                              "CTE_BATCH",  "CTE_EPILOGUE_", "CTE_TEST_",
+                                              "CTE_BENCH_", "CTE_BUILD_",    "CTE_DEMO_"};
 enum { OTHER_COUNT = sizeof other_variables / sizeof other_variables[0], NAME_MAX_SHOWN = 64 };
 
 /* A variable set to nothing is as one that is not set. */
