@@ -26,3 +26,7 @@ install(FILES ${CMAKE_BINARY_DIR}/cte-config.cmake ${CMAKE_BINARY_DIR}/cte-confi
 
 configure_file(cmake/cte.pc.in ${CMAKE_BINARY_DIR}/cte.pc @ONLY)
 install(FILES ${CMAKE_BINARY_DIR}/cte.pc DESTINATION ${CMAKE_INSTALL_LIBDIR}/pkgconfig)
+
+install(PROGRAMS examples/batch/cte-epilogue examples/batch/job.slurm examples/batch/job.pbs
+        examples/batch/job.lsf examples/batch/job.flux DESTINATION ${CMAKE_INSTALL_DATADIR}/cte/batch)
+install(FILES examples/batch/cte-job.sh DESTINATION ${CMAKE_INSTALL_DATADIR}/cte/batch)
