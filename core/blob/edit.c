@@ -5,6 +5,7 @@
 
 #include "blob/blob.h"
 #include "blob/change.h"
+#include "blob/verify.h"
 
 enum verdict { KEEP, DROP, CLEAN, EACH_PAGE };
 
@@ -18,6 +19,7 @@ struct edit {
     const struct cte__snapshot *snapshot;
     bool same_version;
     uint64_t start, end;
+    const struct cte__verified *verified;
     const struct cte__store *store;
     struct cte__run_list *run_lists;
     bool changed;
@@ -226,6 +228,64 @@ static cte_status drop_clean_page(struct edit *edit, const struct cte__span *pag
 cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob_key *key)
 {
     struct edit edit = {.span = drop_clean_span, .page = drop_clean_page};
+    return apply(store, key, &edit);
+}
+
+/* True if a verification found page `page` of the target damaged, where page `index` of the blob
+ * lies. */
+static bool is_damaged(const struct edit *edit, uint64_t index, cte__page page)
+{
+    const struct cte__verified *verified = edit->verified;
+    uint64_t start = cte__pages_to_bytes(index), end = start + CTE__PAGE_BYTES;
+    for (size_t i = 0; i < verified->bad_count; i++) {
+        const struct cte__bad_bytes *bad = &verified->bad[i];
+        if (bad->offset >= end || bad->offset + bad->length <= start)
+            continue;
+        if (bad->page + (index - (bad->offset >> CTE__PAGE_SHIFT)) == page)
+            return true;
+    }
+    return false;
+}
+
+static enum verdict drop_damaged_span(const struct edit *edit, const struct cte__span *span)
+{
+    if (span->state != CTE__PAGE_CLEAN)
+        return KEEP;
+    for (uint32_t i = 0; i < span->count; i++)
+        if (is_damaged(edit, span->index + i, span->page + i))
+            return EACH_PAGE;
+    return KEEP;
+}
+
+static cte_status drop_damaged_page(struct edit *edit, const struct cte__span *page,
+                                    struct cte__run_list **list)
+{
+    struct cte__run whole;
+    uint32_t count, damaged = 0;
+    if (!same_page(edit, page))
+        return CTE_OK;
+    const struct cte__run *runs = runs_of(edit, page, &whole, &count);
+    for (uint32_t i = 0; i < count; i++)
+        damaged += !cte__run_dirty(runs[i]) && is_damaged(edit, page->index, runs[i].page);
+    if (damaged == 0)
+        return CTE_OK;
+    *list = cte__run_list_new(&edit->run_lists, count);
+    if (!*list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < count; i++)
+        if (cte__run_dirty(runs[i]) || !is_damaged(edit, page->index, runs[i].page))
+            cte__run_list_append(*list, runs[i]);
+    return CTE_OK;
+}
+
+cte_status cte__blob_drop_damaged(struct cte__store *store, const struct cte__blob_key *key,
+                                  const struct cte__snapshot *snapshot,
+                                  const struct cte__verified *verified)
+{
+    struct edit edit = {.span = drop_damaged_span,
+                        .page = drop_damaged_page,
+                        .snapshot = snapshot,
+                        .verified = verified};
     return apply(store, key, &edit);
 }
 

@@ -9,6 +9,7 @@
 #include "blob/blob.h"
 #include "blob/cache.h"
 #include "blob/change.h"
+#include "blob/verify.h"
 
 enum { READ_TRIES_UNLOCKED = 16 };
 
@@ -155,9 +156,7 @@ static cte_status get_pieces(struct get *get)
             return status;
     }
     if (status == CTE_ERR_CHECKSUM)
-        cte__log_error("checksum mismatch in stored data: tag %llu, bytes from %llu",
-                       (unsigned long long)cte__blob_key_tag_id(get->store, get->key),
-                       (unsigned long long)(get->count > 0 ? get->pieces[0].offset : 0));
+        cte__blob_log_damage(get->store, get->key);
     return status;
 }
 

@@ -9,11 +9,9 @@
 
 #include <cte/store.h>
 
-#include "blob/tag.h"
-#include "file/inspect.h"
+#include "blob/verify.h"
+#include "file/walk.h"
 #include "store/journal_check.h"
-
-enum { WINDOW_BYTES = 1 << 20, TRIES_MAX = 16 };
 
 struct check {
     cte_client *client;
@@ -21,132 +19,47 @@ struct check {
     cte_store_report *report;
     cte_status (*visit)(void *context, const char *text);
     void *context;
-    char *buffer; /* WINDOW_BYTES */
+    char *buffer; /* CTE__VERIFY_BYTES */
+    struct cte__verified verified;
+    cte_status blob_status; /* of the blob that was visited last */
 };
 
-/* Reads bytes [start, end) of a snapshot; *offset is where it failed. */
-static cte_status read_range(struct check *check, const struct cte__snapshot *snapshot,
-                             uint64_t start, uint64_t end, uint64_t *offset, uint64_t *bytes)
-{
-    struct cte__piece_list missing = {0};
-    cte_status status = CTE_OK;
-    for (uint64_t at = start; at < end && status == CTE_OK; at += WINDOW_BYTES) {
-        struct cte__piece piece = {at, (size_t)cte__min(end - at, WINDOW_BYTES), check->buffer};
-        missing.count = 0;
-        *offset = at;
-        status = cte__snapshot_read(check->store, snapshot, &piece, 1, &missing);
-        *bytes += piece.length;
-    }
-    free(missing.pieces);
-    return status;
-}
-
-/* Reads all that a snapshot has. */
-static cte_status read_snapshot(struct check *check, const struct cte__snapshot *snapshot,
-                                uint64_t *offset, uint64_t *bytes)
-{
-    cte_status status = read_range(check, snapshot, 0, snapshot->small_bytes, offset, bytes);
-    for (size_t i = 0; i < snapshot->list.count && status == CTE_OK; i++) {
-        const struct cte__span *span = &snapshot->list.spans[i];
-        status = read_range(check, snapshot, cte__pages_to_bytes(span->index),
-                            cte__pages_to_bytes(span->index + span->count), offset, bytes);
-    }
-    return status;
-}
-
-/* A blob that changes while it is read is read again. */
-static cte_status read_blob(struct check *check, const struct cte__blob_key *key, uint64_t *offset,
-                            uint64_t *bytes, bool *there)
-{
-    cte_status status = CTE_OK;
-    bool current = false;
-    for (int i = 0; i < TRIES_MAX && !current; i++) {
-        struct cte__snapshot snapshot;
-        *bytes = 0;
-        status = cte__blob_snapshot(check->store, key, &snapshot);
-        if (status != CTE_OK)
-            return status;
-        *there = snapshot.entry != 0;
-        status = read_snapshot(check, &snapshot, offset, bytes);
-        current = cte__blob_is_current(check->store, key, &snapshot);
-        cte__snapshot_free(&snapshot);
-    }
-    return current ? status : CTE_OK; /* never twice the same: it is well alive */
-}
-
-/* @param owner  path of the file or name of the tag
- * @param name   of the blob, NULL for a piece of a file, which begins at `file_offset` */
-static cte_status check_blob(struct check *check, const struct cte__blob_key *key,
-                             const char *owner, const char *name, uint64_t file_offset)
-{
-    uint64_t offset = 0, bytes = 0;
-    bool there = false;
-    cte_status status = read_blob(check, key, &offset, &bytes, &there);
-    if (status == -ENOMEM || status == -EUSERS)
-        return status;
-    if (status == CTE_ERR_NOT_FOUND || !there)
-        return CTE_OK; /* deleted meanwhile */
-    check->report->blobs++;
-    check->report->bytes_read += bytes;
-    if (status == CTE_OK)
-        return CTE_OK;
-    check->report->blobs_damaged++;
-    char *text;
-    if (asprintf(&text, "%s %s%s%s: bytes %llu to %llu: %s", name ? "tag" : "file", owner,
-                 name ? ", blob " : "", name ? name : "",
-                 (unsigned long long)(file_offset + offset),
-                 (unsigned long long)(file_offset + offset + WINDOW_BYTES - 1),
-                 cte_status_string(status)) < 0)
-        return -ENOMEM;
-    status = check->visit ? check->visit(check->context, text) : CTE_OK;
-    free(text);
-    return status;
-}
-
-static cte_status check_file(struct check *check, const struct cte__file_identity *name)
-{
-    struct cte__held_file held;
-    uint64_t *chunks = NULL;
-    size_t count = 0;
-    cte_status status = cte__file_hold(check->client, name, &held);
-    if (status != CTE_OK)
-        return status == CTE_ERR_NOT_FOUND ? CTE_OK : status;
-    char *path = strdup(held.record->path);
-    status = path ? cte__tracked_chunks(check->store, held.tag, &chunks, &count) : -ENOMEM;
-    for (size_t i = 0; i < count && status == CTE_OK; i++) {
-        struct cte__blob_key key = cte__chunk_key(held.tag, &chunks[i]);
-        status = check_blob(check, &key, path, NULL, chunks[i] * held.record->chunk_bytes);
-    }
-    cte__file_release(&held);
-    free(chunks);
-    free(path);
-    return status;
-}
-
-static cte_status check_files(struct check *check)
-{
-    struct cte__file_names names = {0};
-    cte_status status = cte__file_names(check->store, &names);
-    for (size_t i = 0; i < names.count && status == CTE_OK; i++)
-        status = check_file(check, &names.names[i]);
-    free(names.names);
-    return status;
-}
-
-static cte_status check_tag(void *context, const char *name)
+static cte_status check_blob(void *context, const struct cte__walked *blob)
 {
     struct check *check = context;
-    struct cte__user_tag tag;
-    struct cte__name_list list = {0};
-    cte_status status = cte__user_tag_open(check->store, name, CTE__USER_TAG_OPEN, &tag);
-    if (status == CTE_OK)
-        status = cte__user_tag_blobs(check->store, &tag, &list);
-    for (size_t at = 0; at < list.bytes && status == CTE_OK; at += strlen(list.text + at) + 1) {
-        struct cte__blob_key key = cte__user_blob_key(&tag, list.text + at);
-        status = check_blob(check, &key, name, list.text + at, 0);
+    check->blob_status =
+        cte__blob_verify(check->store, &blob->key, check->buffer, &check->verified);
+    bool ours = check->blob_status == -ENOMEM || check->blob_status == -EUSERS;
+    return ours ? check->blob_status : CTE_OK;
+}
+
+/* In words, the first damaged bytes of the blob that was visited last. */
+static cte_status tell_blob(void *context, const struct cte__walked *blob)
+{
+    struct check *check = context;
+    const struct cte__bad_bytes *bad =
+        check->verified.bad_count > 0 ? &check->verified.bad[0] : NULL;
+    cte_status status = bad ? bad->status : check->blob_status;
+    char *text = NULL;
+    if (check->blob_status == CTE_ERR_NOT_FOUND ||
+        (check->blob_status == CTE_OK && !check->verified.there))
+        return CTE_OK; /* deleted meanwhile */
+    check->report->blobs++;
+    check->report->bytes_read += check->verified.bytes_read;
+    if (status != CTE_OK) {
+        check->report->blobs_damaged++;
+        uint64_t start = blob->file_offset + (bad ? bad->offset : 0);
+        if (asprintf(&text, "%s %s%s%s: bytes %llu to %llu: %s", blob->name ? "tag" : "file",
+                     blob->owner, blob->name ? ", blob " : "", blob->name ? blob->name : "",
+                     (unsigned long long)start,
+                     (unsigned long long)(start + (bad ? bad->length : 1) - 1),
+                     cte_status_string(status)) < 0)
+            return -ENOMEM;
     }
-    free(list.text);
-    return status == CTE_ERR_NOT_FOUND ? CTE_OK : status;
+    cte__verified_free(&check->verified);
+    status = text && check->visit ? check->visit(check->context, text) : CTE_OK;
+    free(text);
+    return status;
 }
 
 static cte_status check_accounts(struct check *check)
@@ -172,17 +85,21 @@ static cte_status check_accounts(struct check *check)
 cte_status cte_store_check(cte_client *client, cte_store_report *report,
                            cte_status (*visit)(void *context, const char *text), void *context)
 {
-    struct check check = {client, client->store, report, visit, context, NULL};
+    struct check check = {.client = client,
+                          .store = client->store,
+                          .report = report,
+                          .visit = visit,
+                          .context = context};
+    struct cte__walk walk = {.visit = check_blob, .after = tell_blob, .context = &check};
     *report = (cte_store_report){.checksums = client->store->checksum};
-    if (posix_memalign((void **)&check.buffer, CTE__PAGE_BYTES, WINDOW_BYTES) != 0)
+    if (posix_memalign((void **)&check.buffer, CTE__PAGE_BYTES, CTE__VERIFY_BYTES) != 0)
         return -ENOMEM;
     cte__store_sweep_if_wanted(client->store);
     /* The accounts first: looking at a file may be what takes its clean record away. */
     cte_status status = check_accounts(&check);
     if (status == CTE_OK)
-        status = check_files(&check);
-    if (status == CTE_OK)
-        status = cte_client_tags(client, check_tag, &check);
+        status = cte__walk_blobs(client, &walk);
+    cte__verified_free(&check.verified);
     free(check.buffer);
     return status;
 }

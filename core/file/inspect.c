@@ -143,8 +143,7 @@ void cte__file_release(struct cte__held_file *held)
     pthread_mutex_unlock(&held->client->lock);
 }
 
-/* Those who have set the file's state up; an opener alone may be somebody who looks, as we do. */
-static bool is_open(const struct cte__file_state *file)
+bool cte__file_is_joined(const struct cte__file_state *file)
 {
     uint64_t any = 0;
     for (int i = 0; i < CTE__SLOTS_MAX / 64; i++)
@@ -167,7 +166,7 @@ static cte_status look(cte_client *client, const struct cte__file_identity *name
         .mode = (cte_file_mode)state->mode,
         .drain = (cte_file_drain_policy)state->drain,
         .dirty = cte__tracked_is_dirty(client->store, held.tag),
-        .open = is_open(state),
+        .open = cte__file_is_joined(state),
     };
     cte__file_release(&held);
     return path ? CTE_OK : -ENOMEM;

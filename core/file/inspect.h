@@ -13,6 +13,9 @@ struct cte__file_names {
 
 cte_status cte__file_names(struct cte__store *store, struct cte__file_names *names);
 
+/* True if any process has set the file's state up; an opener alone may be somebody who looks. */
+bool cte__file_is_joined(const struct cte__file_state *file);
+
 /* A record that is held still: nobody opens, closes or cuts the file meanwhile.  Puts and drains go
  * on. */
 struct cte__held_file {

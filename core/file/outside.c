@@ -97,8 +97,12 @@ void cte__real_seen(struct cte__file_state *file, const struct stat *st)
 
 bool cte__real_changed_outside(const struct cte__file_state *file, const struct stat *st)
 {
-    return atomic_load(&file->orphaned) && atomic_load(&file->real_writers) == 0 &&
-           atomic_load(&file->real_changed_ns) != changed_ns(st);
+    if (!atomic_load(&file->orphaned))
+        return false;
+    /* From a damaged journal: the last drain may be what is missing in it. */
+    return atomic_load(&file->flags) & CTE__FILE_DOUBTFUL ||
+           (atomic_load(&file->real_writers) == 0 &&
+            atomic_load(&file->real_changed_ns) != changed_ns(st));
 }
 
 static cte_status orphan(void *context, cte__unit unit, const struct cte__entry *entry)

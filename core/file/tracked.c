@@ -326,6 +326,35 @@ static void set_joined(struct cte__file_state *file, uint16_t owner, bool joined
         atomic_fetch_and(&file->joined[(owner - 1) / 64], ~bit);
 }
 
+/* Whoever opens a file is told what a reboot did to it; `cte recover` says it too, if it comes
+ * first. */
+static void tell_news(struct cte__tag_record *record, bool kept)
+{
+    struct cte__file_state *file = &record->file;
+    uint64_t lost = atomic_exchange(&file->lost_bytes, 0);
+    uint32_t flags = atomic_exchange(&file->flags, 0);
+    if (lost > 0)
+        cte__log_warn("%s: %llu bytes between %llu and %llu were in memory only when the node went "
+                      "down, and are lost",
+                      record->path, (unsigned long long)lost,
+                      (unsigned long long)atomic_load(&file->lost_first),
+                      (unsigned long long)atomic_load(&file->lost_end) - 1);
+    else if (flags & CTE__FILE_REBOOTED)
+        cte__log_warn("%s: what was in memory only when the node went down, and had not been "
+                      "drained, is lost",
+                      record->path);
+    if (kept && flags & CTE__FILE_DOUBTFUL)
+        cte__log_warn("%s: kept data comes from a damaged journal, and may be older than what was "
+                      "written last",
+                      record->path);
+    if (flags & CTE__FILE_TORN)
+        cte__log_warn("%s: the end of the journal was torn: what was written last before the node "
+                      "went down may be missing",
+                      record->path);
+    atomic_store(&file->lost_first, 0);
+    atomic_store(&file->lost_end, 0);
+}
+
 /* The node's first opener sets the state from the real file, unless data that is not drained yet
  * says what the file is; clean data stays if the file is still what it was.  The record is locked.
  */
@@ -344,10 +373,12 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     }
     if (kept && cte__real_changed_outside(file, st)) {
         cte__log_error(
-            "%s: the store keeps data of an earlier job for it, but the file was changed "
-            "since; `cte drain PATH` puts that data over it, `cte destroy --force` "
-            "gives it up",
-            record->path);
+            "%s: the store keeps data of an earlier job for it, but %s; `cte drain PATH` puts that "
+            "data over it, `cte destroy --force` gives it up",
+            record->path,
+            atomic_load(&file->flags) & CTE__FILE_DOUBTFUL
+                ? "it comes from a damaged journal and may be an older one"
+                : "the file was changed since");
         return -ESTALE;
     }
     if (!retained) {
@@ -355,6 +386,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
         atomic_store(&file->retain, 0);
     }
     atomic_store(&file->settled, 0);
+    tell_news(record, kept);
     cte__pointers_reset(file);
     cte__real_seen(file, st);
     file->device = (uint64_t)st->st_dev;
@@ -459,6 +491,8 @@ static void leave(cte_client *client, const struct cte__open_file *open, int fd)
     bool clean = last && (scratch || !cte__tracked_is_dirty(store, tag));
     bool forget = clean && !retained;
     atomic_store(&file->settled, clean && retained);
+    if (clean) /* nothing of it can be lost with the node any more */
+        atomic_fetch_and(&file->flags, ~(uint32_t)(CTE__FILE_IN_MEMORY | CTE__FILE_TOLD));
     /* A process that opens the file right now waits for the lock, then sets the state up anew. */
     cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
     if (forget)

@@ -3,10 +3,13 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "base/log.h"
 #include "base/util.h"
+#include "blob/verify.h"
 #include "file/outside.h"
 #include "file/retain.h"
 #include "file/tracked.h"
+#include "store/journal.h"
 
 /* Pieces of one chunk, ascending and apart. */
 struct batch {
@@ -52,6 +55,22 @@ static cte_status write_through(struct batch *batch)
     return status;
 }
 
+/* A stored copy is damaged: what the real file has too is taken from there from now on.  False if
+ * that is no help, as the damaged bytes were not drained. */
+static bool heal(const struct batch *batch)
+{
+    const cte_file *file = batch->file;
+    struct cte__blob_key key = cte__chunk_key(file->tag, &batch->chunk);
+    uint64_t start = batch->chunk * file->chunk_bytes, dropped;
+    cte_status status = cte__chunk_heal(store_of(file), &key, &dropped);
+    if (status == CTE_OK && dropped > 0)
+        cte__log_warn("file %s: %llu damaged bytes of the store's copy between %llu and %llu are "
+                      "dropped; the real file's are used",
+                      file->path, (unsigned long long)dropped, (unsigned long long)start,
+                      (unsigned long long)(start + file->chunk_bytes - 1));
+    return status == CTE_OK && dropped > 0;
+}
+
 static cte_status write_batch(struct batch *batch)
 {
     cte_file *file = batch->file;
@@ -59,9 +78,14 @@ static cte_status write_batch(struct batch *batch)
     const struct cte__piece *last = &batch->pieces.pieces[batch->pieces.count - 1];
     cte_status status = cte__blob_put(store_of(file), &key, batch->pieces.pieces,
                                       batch->pieces.count, file->score, false);
+    if (status == CTE_ERR_CHECKSUM && heal(batch))
+        status = cte__blob_put(store_of(file), &key, batch->pieces.pieces, batch->pieces.count,
+                               file->score, false);
     /* A stored page that is damaged must not be glossed over; anything else has a way out. */
     if (status != CTE_OK && status != CTE_ERR_CHECKSUM)
         status = write_through(batch);
+    if (status == CTE_OK)
+        cte__journal_in_memory(store_of(file), file->tag);
     if (status == CTE_OK)
         cte__tracked_extend(record_of(file),
                             batch->chunk * file->chunk_bytes + last->offset + last->length);
@@ -92,6 +116,11 @@ static cte_status read_batch(struct batch *batch)
     uint64_t total = 0, missing = 0;
     cte_status status = cte__blob_get(store_of(file), &key, batch->pieces.pieces,
                                       batch->pieces.count, &batch->missing, NULL);
+    if (status == CTE_ERR_CHECKSUM && heal(batch)) {
+        batch->missing.count = 0;
+        status = cte__blob_get(store_of(file), &key, batch->pieces.pieces, batch->pieces.count,
+                               &batch->missing, NULL);
+    }
     if (status != CTE_OK)
         return status;
     for (size_t i = 0; i < batch->pieces.count; i++)

@@ -394,6 +394,12 @@ static cte_status stop_at_entry(void *context, cte__unit unit, const struct cte_
     return -ENOTEMPTY;
 }
 
+bool cte__file_has_news(const struct cte__file_state *file)
+{
+    return atomic_load(&file->lost_bytes) > 0 ||
+           atomic_load(&file->flags) & CTE__FILE_NEWS;
+}
+
 cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner)
 {
     struct cte__tag_record *tag = cte__tag_at(store, tag_unit);
@@ -409,6 +415,7 @@ cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_
     /* The list is asked, not the count: who died while removing a chunk left that too high. */
     bool remove = !cte__file_has_openers(&tag->file) && atomic_load(&tag->file.truncate_to) == 0 &&
                   atomic_load(&tag->file.size_bytes) <= atomic_load(&tag->file.real_bytes) &&
+                  !cte__file_has_news(&tag->file) &&
                   cte__tag_each(store, tag, stop_at_entry, NULL) == CTE_OK;
     if (remove) {
         cte__tag_reap(store, tag, true);

@@ -70,6 +70,10 @@ void cte__journal_tag_gone(struct cte__store *store, uint64_t tag_id);
  * `introduce`: it learns of them with their first chunk. */
 void cte__journal_file(struct cte__store *store, cte__unit tag, bool introduce);
 
+/* Bytes of a file were put: should they lie on a target that forgets, the journal knows that there
+ * were such, before the put is acknowledged. */
+void cte__journal_in_memory(struct cte__store *store, cte__unit tag);
+
 /* Appends what a dead holder of the shard may have left out; the shard is locked. */
 void cte__journal_repair(struct cte__store *store, struct cte__shard *shard);
 

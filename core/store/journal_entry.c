@@ -350,6 +350,10 @@ static void put_file(struct cte__store *store, cte__unit unit, struct cte__recor
         .real_writers = atomic_load(&file->real_writers),
         .mode = file->mode,
         .drain = file->drain,
+        .lost_bytes = atomic_load(&file->lost_bytes),
+        .lost_first = atomic_load(&file->lost_first),
+        .lost_end = atomic_load(&file->lost_end),
+        .flags = atomic_load(&file->flags),
         .name = {entry->name, entry->name_bytes},
         .path = {record->path, record->path_bytes},
     };
@@ -373,6 +377,27 @@ void cte__journal_file(struct cte__store *store, cte__unit tag, bool introduce)
     append_and_free(store, &buffer);
     atomic_store(&record->file.journaled, 1);
     cte__mutex_unlock(&store->header->journal.files_lock);
+}
+
+static bool any_target_forgets(const struct cte__store *store)
+{
+    uint32_t surviving = atomic_load(&store->header->journal.surviving);
+    for (uint32_t t = 0; t < store->header->target_count; t++)
+        if (!(surviving & 1u << t) && cte__target_exists(store, t))
+            return true;
+    return false;
+}
+
+void cte__journal_in_memory(struct cte__store *store, cte__unit tag)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    if (!cte__journal_on(store) ||
+        atomic_load_explicit(&file->flags, memory_order_relaxed) & CTE__FILE_TOLD ||
+        !any_target_forgets(store))
+        return;
+    atomic_fetch_or(&file->flags, CTE__FILE_IN_MEMORY);
+    cte__journal_file(store, tag, true);
+    atomic_fetch_or(&file->flags, CTE__FILE_TOLD);
 }
 
 /* ---- whole shards --------------------------------------------------------------------------- */

@@ -467,6 +467,7 @@ static void tell_gap(struct cte__model *model, struct cte__journal_tell *tell, i
 {
     bool tail = end == model->text[i].count;
     model->damaged++;
+    model->holes += !tail;
     cte__journal_say(tell,
                      "journal %s%s: bytes %llu to %llu are %s; what changed there is lost, and "
                      "older data may stand in its place",

@@ -56,6 +56,7 @@ struct cte__model {
     uint64_t records;     /* read */
     uint64_t bytes;       /* of the files */
     uint64_t damaged;     /* places that are no records */
+    uint64_t holes;       /* of them those that are not the end, where a power loss tears it */
     uint64_t tags, files; /* that live */
     uint64_t blobs;       /* and chunks, of tags and files that live */
     uint64_t tag_id_max;

@@ -36,7 +36,8 @@ struct file_payload {
     uint64_t id;
     uint64_t chunk_bytes, size_bytes, real_bytes, truncate_to;
     uint64_t device, inode, born_ns, real_changed_ns;
-    uint32_t real_writers, mode, drain, reserved;
+    uint32_t real_writers, mode, drain, flags;
+    uint64_t lost_bytes, lost_first, lost_end;
 };
 
 struct blob_payload {
@@ -61,7 +62,7 @@ struct sums_payload {
 };
 
 static_assert(sizeof(struct frame) == 16 && sizeof(struct target_payload) == 32 &&
-                  sizeof(struct tag_payload) == 24 && sizeof(struct file_payload) == 96 &&
+                  sizeof(struct tag_payload) == 24 && sizeof(struct file_payload) == 120 &&
                   sizeof(struct blob_payload) == 64 && sizeof(struct extent_payload) == 24 &&
                   sizeof(struct sums_payload) == 16,
               "no padding: what is written is what is defined");
@@ -236,6 +237,10 @@ void cte__record_put_file(struct cte__record_buffer *buffer, uint64_t nonce,
         .real_writers = file->real_writers,
         .mode = file->mode,
         .drain = file->drain,
+        .lost_bytes = file->lost_bytes,
+        .lost_first = file->lost_first,
+        .lost_end = file->lost_end,
+        .flags = file->flags,
     };
     begin(buffer);
     put(buffer, &payload, sizeof payload);
@@ -468,6 +473,10 @@ bool cte__record_get_file(const struct cte__record *record, struct cte__record_f
     file->real_writers = payload.real_writers;
     file->mode = payload.mode;
     file->drain = payload.drain;
+    file->lost_bytes = payload.lost_bytes;
+    file->lost_first = payload.lost_first;
+    file->lost_end = payload.lost_end;
+    file->flags = payload.flags;
     return file->id != 0 && file->name.count > 0 && is_path(file->path) &&
            cte__is_power_of_two(file->chunk_bytes) && file->chunk_bytes >= CTE__PAGE_BYTES;
 }

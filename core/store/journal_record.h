@@ -16,7 +16,7 @@
 #include "store/layout.h"
 
 enum {
-    CTE__JOURNAL_VERSION = 1,
+    CTE__JOURNAL_VERSION = 2,
     CTE__JOURNAL_HEADER_BYTES = 1024, /* two copies, so that one damaged byte costs nothing */
 };
 
@@ -78,7 +78,19 @@ struct cte__record_file {
     uint64_t chunk_bytes, size_bytes, real_bytes, truncate_to;
     uint64_t device, inode, born_ns, real_changed_ns;
     uint32_t real_writers, mode, drain;
+    uint64_t lost_bytes, lost_first, lost_end; /* by an earlier reboot */
+    uint32_t flags;                            /* CTE__FILE_… */
     struct cte__text name, path;
+};
+
+/* What a reboot does to a file beyond what its chunks tell. */
+enum {
+    CTE__FILE_DOUBTFUL = 1,  /* brought back from a damaged journal */
+    CTE__FILE_IN_MEMORY = 2, /* bytes were put on targets that forget, perhaps not drained since */
+    CTE__FILE_REBOOTED = 4,  /* it was like that when the node went down */
+    CTE__FILE_TORN = 16,     /* brought back from a journal whose end was torn */
+    CTE__FILE_NEWS = CTE__FILE_DOUBTFUL | CTE__FILE_REBOOTED | CTE__FILE_TORN,
+    CTE__FILE_TOLD = 8, /* in the segment only: the journal has IN_MEMORY */
 };
 
 /* Also what a blob that is gone was called: nothing but `tag_id`, `type` and `name` then. */

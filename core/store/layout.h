@@ -276,6 +276,9 @@ struct cte__file_state {
     _Atomic uint32_t real_foreign; /* 1: somebody else changed it since the first open */
     _Atomic uint64_t real_changes; /* grows when a change by cte begins, and when it ends */
     struct cte__real_mark mark;
+    /* What a reboot took (restore.c): bytes that were in memory only, and where they lay. */
+    _Atomic uint64_t lost_bytes, lost_first, lost_end;
+    _Atomic uint32_t flags; /* CTE__FILE_… of journal_record.h */
 };
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */

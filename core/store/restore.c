@@ -200,6 +200,17 @@ static cte_status restore_file(struct restoring *r, const struct cte__record_fil
     atomic_store(&state->real_writers, file->real_writers);
     atomic_store(&state->orphaned, 1); /* who wrote it is gone */
     atomic_store(&state->journaled, 1);
+    atomic_store(&state->lost_bytes, file->lost_bytes);
+    atomic_store(&state->lost_first, file->lost_first);
+    atomic_store(&state->lost_end, file->lost_end);
+    uint32_t flags = file->flags & CTE__FILE_NEWS;
+    if (file->flags & CTE__FILE_IN_MEMORY)
+        flags |= CTE__FILE_REBOOTED;
+    if (r->model->holes > 0)
+        flags |= CTE__FILE_DOUBTFUL;
+    if (r->model->damaged > r->model->holes)
+        flags |= CTE__FILE_TORN;
+    atomic_store(&state->flags, flags);
     return CTE_OK;
 }
 
@@ -237,6 +248,7 @@ struct blob {
     const struct cte__model_item *item;
     struct cte__record_blob record;
     bool chunk;
+    cte__unit tag;
     uint64_t chunk_start; /* in the file */
     struct cte__page_run *taken;
     uint32_t taken_count;
@@ -266,12 +278,25 @@ static bool is_lost(const struct blob *blob, cte__page page)
     return !cte__model_target_of(blob->item, page)->survives;
 }
 
+/* For whoever asks how the file stands, after this process. */
+static void note_lost(const struct blob *blob, uint64_t start, uint64_t end)
+{
+    struct cte__file_state *state = &cte__tag_at(blob->r->store, blob->tag)->file;
+    uint64_t bytes = atomic_load(&state->lost_bytes), first = atomic_load(&state->lost_first);
+    start += blob->chunk_start;
+    end += blob->chunk_start;
+    atomic_store(&state->lost_first, bytes > 0 ? cte__min(first, start) : start);
+    atomic_store(&state->lost_end, cte__max(atomic_load(&state->lost_end), end));
+    atomic_store(&state->lost_bytes, bytes + (end - start));
+}
+
 static void tell_lost(struct blob *blob, uint64_t start, uint64_t end)
 {
     char name[DESCRIBE_BYTES];
     blob->lost = true;
     if (!blob->chunk)
         return; /* as a whole, once */
+    note_lost(blob, start, end);
     cte__model_describe(blob->r->model, &blob->record, name, sizeof name);
     cte__journal_say(&blob->r->tell,
                      "%s: bytes %llu to %llu were in memory only and are lost; what was stored "
@@ -526,6 +551,7 @@ static cte_status restore_blob(struct restoring *r, const struct cte__model_item
         tell_dropped(&blob, "its tag is not known");
     if (tag == 0)
         return CTE_OK;
+    blob.tag = tag;
     if (blob.chunk) {
         uint64_t chunk;
         memcpy(&chunk, blob.record.name.bytes, sizeof chunk);

@@ -356,8 +356,11 @@ struct cte__tag_key {
 cte_status cte__tag_find(struct cte__store *store, const struct cte__tag_key *key, bool create,
                          uint16_t opener, cte__unit *tag_unit, bool *created);
 
+/* True if a reboot took bytes of a file, or may have, and nobody was told yet. */
+bool cte__file_has_news(const struct cte__file_state *file);
+
 /* Takes back what cte__tag_find() noted of an opener.  The last one removes the record if no chunk
- * is left: the caller must not touch it afterwards. */
+ * is left, and no news: the caller must not touch it afterwards. */
 cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner);
 
 /* A tag made by a user: its record and the id that tells it from later uses of the record. */
