@@ -105,6 +105,11 @@ struct cte_config {
     uint32_t telemetry_entries; /* of each lane of the ring, a power of two; whoever makes the store
                                  * decides */
 
+    /* signals: mapping */
+    char signal_drain[64];   /* signals.drain_on: see signals.h */
+    uint32_t signal_grace_s; /* signals.grace_s */
+    bool signal_chain;       /* signals.chain: also where the program has a handler */
+
     /* journal: mapping */
     bool journal;                /* journal.enabled */
     char journal_path[PATH_MAX]; /* journal.path; "auto": beside the first target that survives */

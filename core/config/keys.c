@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/util.h"
+#include "config/signals.h"
 
 enum {
     GUESS_WORD_MAX = CTE__CONFIG_GUESS_BYTES - 1,
@@ -71,6 +72,13 @@ static const char *directory_objection(const char *text)
 static const char *journal_path_objection(const char *text)
 {
     return strcmp(text, "auto") == 0 ? NULL : directory_objection(text);
+}
+
+static const char *signals_objection(const char *text)
+{
+    return cte__signals_parse(text) >= 0
+               ? NULL
+               : "must be none, or some of term, usr1, usr2, int, xcpu with commas between";
 }
 
 /* A field of cte_config or of a target, with its size. */
@@ -144,6 +152,13 @@ const struct cte__config_key cte__config_keys[] = {
      .variable = "CTE_TELEMETRY", .initial = "false"},
     {"telemetry", "entries", CTE__CONFIG_COUNT, IN(cte_config, telemetry_entries),
      .minimum = 64, .maximum = MIB, .power_of_two = true, .initial = "1024"},
+
+    {"signals", "drain_on", CTE__CONFIG_TEXT, IN(cte_config, signal_drain),
+     .objection = signals_objection, .variable = "CTE_DRAIN_SIGNALS", .initial = "term"},
+    {"signals", "grace_s", CTE__CONFIG_COUNT, IN(cte_config, signal_grace_s),
+     .minimum = 1, .maximum = DAY_MS / 1000, .variable = "CTE_DRAIN_GRACE_S", .initial = "25"},
+    {"signals", "chain", CTE__CONFIG_BOOL, IN(cte_config, signal_chain),
+     .variable = "CTE_DRAIN_CHAIN", .initial = "false"},
 
     {"file", "chunk_size", CTE__CONFIG_BYTES, IN(cte_config, chunk_bytes),
      .minimum = 64 * KIB, .maximum = 16 * MIB, .power_of_two = true,

@@ -9,8 +9,9 @@
 #include "blob/cache.h"
 #include "blob/observe.h"
 #include "blob/tag.h"
-#include "file/outside.h"
+#include "file/grace.h"
 #include "file/kept.h"
+#include "file/outside.h"
 #include "file/tracked.h"
 #include "task/task.h"
 #include "telemetry/summary.h"
@@ -87,6 +88,7 @@ cte_status cte__client_release(cte_client *client)
 {
     if (atomic_fetch_sub(&client->references, 1) > 1)
         return CTE_OK;
+    cte__grace_remove(client);
     cte__task_pool_free(client->store->tasks);
     client->store->tasks = NULL;
     /* A file that only the dead have open is nobody's but ours to drain. */

@@ -20,6 +20,7 @@ struct cte_client {
     struct cte__store *store;
     cte_config *config;
     bool observer;               /* closing drains nothing */
+    _Atomic bool graced;         /* a signal drains its files (grace.c) */
     _Atomic uint32_t references; /* the one who opened it, and each open file */
     pthread_mutex_t lock;        /* both lists; outermost: held while a file is opened or closed */
     struct cte__open_file *open_files;

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "file/grace.h"
 #include "file/kept.h"
 #include "file/pointer.h"
 #include "file/tracked.h"
@@ -73,6 +74,8 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             file->client = client;
             file->chunk_bytes = cte__tag_at(client->store, file->tag)->chunk_bytes;
             file->path = absolute;
+            if (file->writable && !file->scratch && file->drain != CTE_FILE_DRAIN_NEVER)
+                cte__grace_add(client);
             return CTE_OK;
         }
         if (status == -ENOSPC) {

@@ -148,13 +148,25 @@ static void expect_variable_error(const char *variable, const char *value, const
 static void test_environment(void **state)
 {
     (void)state;
-    static const char *const good[][2] = {
-        {"CTE_STORE", "keep"},         {"CTE_STORE_NAME", "env"},   {"CTE_STORE_DIRECTORY", "/tmp"},
-        {"CTE_MODE", "bypass"},        {"CTE_DRAIN", "never"},      {"CTE_SCORE", ".25"},
-        {"CTE_CHUNK_SIZE", "2MB"},     {"CTE_SYNC", "pfs"},         {"CTE_CHECKSUM", "0"},
-        {"CTE_INCLUDE", "/a/*:/b/*:"}, {"CTE_EXCLUDE", "*.log"},    {"CTE_LOG_LEVEL", "DEBUG"},
-        {"CTE_RAM_CAPACITY", "96MiB"}, {"CTE_PLACEMENT", "max_bw"}, {"CTE_TELEMETRY", "on"},
-        {"CTE_CACHE", "read"}};
+    static const char *const good[][2] = {{"CTE_STORE", "keep"},
+                                          {"CTE_STORE_NAME", "env"},
+                                          {"CTE_STORE_DIRECTORY", "/tmp"},
+                                          {"CTE_MODE", "bypass"},
+                                          {"CTE_DRAIN", "never"},
+                                          {"CTE_SCORE", ".25"},
+                                          {"CTE_CHUNK_SIZE", "2MB"},
+                                          {"CTE_SYNC", "pfs"},
+                                          {"CTE_CHECKSUM", "0"},
+                                          {"CTE_INCLUDE", "/a/*:/b/*:"},
+                                          {"CTE_EXCLUDE", "*.log"},
+                                          {"CTE_LOG_LEVEL", "DEBUG"},
+                                          {"CTE_RAM_CAPACITY", "96MiB"},
+                                          {"CTE_PLACEMENT", "max_bw"},
+                                          {"CTE_TELEMETRY", "on"},
+                                          {"CTE_DRAIN_GRACE_S", "7"},
+                                          {"CTE_DRAIN_CHAIN", "on"},
+                                          {"CTE_DRAIN_SIGNALS", "usr1,term"},
+                                          {"CTE_CACHE", "read"}};
     for (size_t i = 0; i < COUNT(good); i++)
         setenv(good[i][0], good[i][1], 1);
     cte_config *config = parse_ok("file: {include: [\"/other\"], mode: scratch}\nstore: auto\n"
@@ -176,6 +188,9 @@ static void test_environment(void **state)
     assert_string_equal(config->exclude.pattern[0], "*.log");
     assert_string_equal(config->log_level, "debug");
     assert_int_equal(config->targets[0].capacity_bytes, 96 * MIB);
+    assert_string_equal(config->signal_drain, "usr1,term");
+    assert_int_equal(config->signal_grace_s, 7);
+    assert_true(config->signal_chain);
     cte_config_free(config);
     /* every variable of the table was tried */
     size_t variables = 0;
