@@ -151,7 +151,8 @@ const struct command command_scrub = {
     .summary = "verify every stored byte, and repair what can be",
     .description =
         "Reads every page of every blob and file in the store and compares it with its checksum, "
-        "and verifies the metadata and the journal.  Says of all damage which file or blob it is "
+        "verifies the journal, and accounts for all space in use.  Says of all damage which file "
+        "or blob it is "
         "in, which bytes, and on which target they lie.  With --repair, damaged bytes that the "
         "real file has too are taken from there from then on, and a damaged journal is written "
         "anew; bytes that were not drained have no other copy.  Programs may go on meanwhile.",
