@@ -82,7 +82,7 @@ struct cte__snapshot {
     struct cte__span_list list; /* PARTIAL pages have run_list filled */
     uint32_t *checksums;        /* its own memory, or `few` */
     uint32_t few[CTE__SNAPSHOT_FEW];
-    struct cte__run_list *run_lists;
+    struct cte__run_lists run_lists;
     uint32_t small_bytes; /* of a small blob, which has no spans; else 0 */
     uint32_t small_sum;   /* cte__small_sum() of it */
     char small[CTE__SMALL_MAX];

@@ -132,6 +132,7 @@ static cte_status begin(struct cte__change *change, struct cte__store *store,
     cte__span_list_init(&change->old);
     cte__span_list_init(&change->new);
     cte__span_list_init(&change->gone);
+    cte__span_list_init(&change->gone_units);
     if (change->entry != 0) {
         const struct cte__entry *entry = cte__entry_at(store, change->entry);
         change->version = atomic_load_explicit(&entry->version, memory_order_relaxed);
@@ -188,11 +189,43 @@ static bool has_runs_in(const struct cte__run_list *list, cte__page page)
     return false;
 }
 
+static uint32_t runs_unit_count(const struct cte__store *store, cte__unit unit)
+{
+    const struct cte__runs *runs = cte__unit_at(store, unit);
+    return cte__units_for(cte__runs_bytes(runs->count));
+}
+
+/* Pages in a row go together: one look at their arena does for all. */
+static cte_status drop_pages(struct cte__change *change, cte__page page, uint32_t count)
+{
+    struct cte__span_list *gone = &change->gone;
+    struct cte__span *last = gone->count > 0 ? &gone->spans[gone->count - 1] : NULL;
+    if (last && last->page + last->count == page &&
+        cte__same_arena(change->store, last->page, page)) {
+        last->count += count;
+        return CTE_OK;
+    }
+    struct cte__span pages = {.page = page, .count = count};
+    return cte__span_list_add(gone, &pages);
+}
+
+static cte_status drop_runs(struct cte__change *change, cte__unit unit)
+{
+    struct cte__span_list *gone = &change->gone_units;
+    struct cte__span *last = gone->count > 0 ? &gone->spans[gone->count - 1] : NULL;
+    uint32_t count = runs_unit_count(change->store, unit);
+    if (last && last->runs + last->count == unit && cte__same_unit_arena(last->runs, unit)) {
+        last->count += count;
+        return CTE_OK;
+    }
+    struct cte__span units = {.runs = unit, .count = count};
+    return cte__span_list_add(gone, &units);
+}
+
 static cte_status drop_page(struct cte__change *change, cte__page page,
                             const struct cte__run_list *kept)
 {
-    struct cte__span gone = {.page = page, .count = 1};
-    return has_runs_in(kept, page) ? CTE_OK : cte__span_list_add(&change->gone, &gone);
+    return has_runs_in(kept, page) ? CTE_OK : drop_pages(change, page, 1);
 }
 
 cte_status cte__change_replace(struct cte__change *change, const struct cte__span *old,
@@ -202,15 +235,14 @@ cte_status cte__change_replace(struct cte__change *change, const struct cte__spa
     if (old->state != CTE__PAGE_PARTIAL && old->count == 1)
         return drop_page(change, old->page, kept);
     if (old->state != CTE__PAGE_PARTIAL)
-        return cte__span_list_add(&change->gone, old);
+        return drop_pages(change, old->page, old->count);
     const struct cte__runs *runs = cte__unit_at(change->store, old->runs);
     uint32_t count = cte__runs_pages(runs->run, runs->count, pages);
     assert(count <= CTE__RUN_PAGES_MAX);
     cte_status status = CTE_OK;
     for (uint32_t i = 0; i < count && status == CTE_OK; i++)
         status = drop_page(change, pages[i], kept);
-    struct cte__span only_runs = {.runs = old->runs};
-    return status == CTE_OK ? cte__span_list_add(&change->gone, &only_runs) : status;
+    return status == CTE_OK ? drop_runs(change, old->runs) : status;
 }
 
 cte_status cte__change_restate(struct cte__change *change, const struct cte__span *old,
@@ -256,23 +288,55 @@ static bool has_unpublished_runs(const struct cte__span *span)
     return span->state == CTE__PAGE_PARTIAL && span->run_list != NULL;
 }
 
-static cte_status publish_runs(struct cte__change *change, struct cte__span *span)
+static uint64_t runs_bytes(const struct cte__span *span)
+{
+    return cte__runs_bytes(span->run_list->count);
+}
+
+static void fill_runs(struct cte__change *change, struct cte__span *span, cte__unit unit)
 {
     const struct cte__run_list *list = span->run_list;
-    cte__unit unit;
-    cte_status status = cte__units_claim(change->store, cte__runs_bytes(list->count), 1, &unit);
-    if (status != CTE_OK)
-        return status;
     struct cte__runs *runs = cte__unit_at(change->store, unit);
     runs->count = list->count;
     memcpy(runs->run, list->run, list->count * sizeof list->run[0]);
     span->runs = unit;
-    return CTE_OK;
+}
+
+/* Room for the runs of all pages in one row, if there is such: each is freed by itself later. */
+static cte_status claim_runs(struct cte__change *change, cte__unit *row)
+{
+    uint64_t units = 0;
+    *row = 0;
+    for (size_t i = 0; i < change->new.count; i++)
+        if (has_unpublished_runs(&change->new.spans[i]))
+            units += cte__units_for(runs_bytes(&change->new.spans[i]));
+    cte_status status =
+        units > 0 ? cte__units_claim_row(change->store, units << CTE__UNIT_SHIFT, row) : CTE_OK;
+    return status == -ENOSPC ? CTE_OK : status;
+}
+
+static cte_status publish_runs(struct cte__change *change)
+{
+    cte__unit row, unit;
+    cte_status status = claim_runs(change, &row);
+    for (size_t i = 0; i < change->new.count &&status == CTE_OK; i++) {
+        struct cte__span *span = &change->new.spans[i];
+        if (!has_unpublished_runs(span))
+            continue;
+        unit = row;
+        if (row != 0)
+            row += cte__units_for(runs_bytes(span));
+        else
+            status = cte__units_claim(change->store, runs_bytes(span), 1, &unit);
+        if (status == CTE_OK)
+            fill_runs(change, span, unit);
+    }
+    return status;
 }
 
 static uint64_t runs_unit_bytes(const struct cte__store *store, cte__unit unit)
 {
-    return cte__runs_bytes(((const struct cte__runs *)cte__unit_at(store, unit))->count);
+    return (uint64_t)runs_unit_count(store, unit) << CTE__UNIT_SHIFT;
 }
 
 /* ---- the new location ----------------------------------------------------------------------- */
@@ -384,12 +448,11 @@ void cte__change_retire(struct cte__change *change)
 {
     struct cte__store *store = change->store;
     uint16_t self = cte__store_self(store);
-    for (size_t i = 0; i < change->gone.count; i++) {
-        const struct cte__span *span = &change->gone.spans[i];
-        if (span->count > 0)
-            cte__pages_own(store, self, span->page, span->count);
-        if (span->runs != 0)
-            cte__units_own(store, self, span->runs, runs_unit_bytes(store, span->runs));
+    for (size_t i = 0; i < change->gone.count; i++)
+        cte__pages_own(store, self, change->gone.spans[i].page, change->gone.spans[i].count);
+    for (size_t i = 0; i < change->gone_units.count; i++) {
+        const struct cte__span *units = &change->gone_units.spans[i];
+        cte__units_own(store, self, units->runs, (uint64_t)units->count << CTE__UNIT_SHIFT);
     }
     if (change->old_unit != 0)
         cte__units_own(store, self, change->old_unit, change->old_unit_bytes);
@@ -465,11 +528,8 @@ cte_status cte__change_commit(struct cte__change *change)
 {
     struct cte__store *store = change->store;
     struct contents contents = {0};
-    cte_status status = CTE_OK;
     bool new_entry = change->entry == 0;
-    for (size_t i = 0; status == CTE_OK && i < change->new.count; i++)
-        if (has_unpublished_runs(&change->new.spans[i]))
-            status = publish_runs(change, &change->new.spans[i]);
+    cte_status status = publish_runs(change);
     if (status == CTE_OK)
         status = build_contents(change, &contents);
     if (status == CTE_OK && new_entry)
@@ -524,12 +584,11 @@ void cte__change_remove(struct cte__change *change)
 static void free_gone(struct cte__change *change)
 {
     struct cte__store *store = change->store;
-    for (size_t i = 0; i < change->gone.count; i++) {
-        const struct cte__span *span = &change->gone.spans[i];
-        if (span->count > 0)
-            cte__pages_unpublish(store, span->page, span->count);
-        if (span->runs != 0)
-            cte__units_free(store, span->runs, runs_unit_bytes(store, span->runs));
+    for (size_t i = 0; i < change->gone.count; i++)
+        cte__pages_unpublish(store, change->gone.spans[i].page, change->gone.spans[i].count);
+    for (size_t i = 0; i < change->gone_units.count; i++) {
+        const struct cte__span *units = &change->gone_units.spans[i];
+        cte__units_free(store, units->runs, (uint64_t)units->count << CTE__UNIT_SHIFT);
     }
     if (change->old_unit != 0)
         cte__units_free(store, change->old_unit, change->old_unit_bytes);
@@ -544,4 +603,5 @@ void cte__change_end(struct cte__change *change)
     cte__span_list_free(&change->old);
     cte__span_list_free(&change->new);
     cte__span_list_free(&change->gone);
+    cte__span_list_free(&change->gone_units);
 }

@@ -26,7 +26,8 @@ struct cte__change {
      * and what the old state refers to and the new one does not.  Or new_small instead of `new`:
      * `size_bytes` bytes, at most CTE__SMALL_MAX. */
     struct cte__span_list new;
-    struct cte__span_list gone;
+    struct cte__span_list gone;       /* pages */
+    struct cte__span_list gone_units; /* of runs: from unit `runs` on, `count` of them */
     const char *new_small;
     uint64_t modified_ns; /* 0: now */
 

@@ -21,7 +21,7 @@ struct edit {
     uint64_t start, end;
     const struct cte__verified *verified;
     const struct cte__store *store;
-    struct cte__run_list *run_lists;
+    struct cte__run_lists run_lists;
     bool changed;
 };
 
@@ -103,7 +103,7 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
             status = cte__change_commit(&change);
     }
     cte__change_end(&change);
-    cte__run_lists_free(edit->run_lists);
+    cte__run_lists_free(&edit->run_lists);
     if (removed)
         cte__tag_reap(store, cte__tag_at(store, key->tag), false);
     return status;

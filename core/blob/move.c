@@ -37,7 +37,7 @@ struct moving {
     uint32_t run_count;
     uint32_t *checksums; /* of the fresh pages */
     char *buffer;
-    struct cte__run_list *run_lists;
+    struct cte__run_lists run_lists;
 };
 
 static void give_back_pages(struct moving *moving)
@@ -55,7 +55,7 @@ static void moving_free(struct moving *moving)
     free(moving->runs);
     free(moving->checksums);
     free(moving->buffer);
-    cte__run_lists_free(moving->run_lists);
+    cte__run_lists_free(&moving->run_lists);
 }
 
 /* ---- where the pages lie, and where they should ------------------------------------------------

@@ -14,12 +14,14 @@
 enum {
     PUT_TRIES_UNLOCKED = 3,
     NOT_BOUNCED = -1,
+    BOUNCES = 64, /* pages that are filled before they are written: they stay in the caches */
+    NO_TARGET = CTE__TARGETS_MAX,
 };
 
 /* A page that a put touches. */
 struct touched {
     uint64_t index;
-    const char *source; /* a whole page of bytes: the caller's memory, or a bounced page's */
+    const char *source; /* a whole page of bytes: the caller's memory, or a bounce buffer */
     int32_t bounced;    /* into put.bounced, or NOT_BOUNCED */
 };
 
@@ -45,9 +47,10 @@ struct put {
     uint32_t run_count;
     void *memory; /* of the arrays above */
     char *bounces;
+    const struct cte__snapshot *before;   /* merging: where the old bytes are */
     const struct cte__snapshot *expected; /* -ESTALE if the blob is another; NULL: any will do */
     bool merging; /* bounced pages bring the old bytes along: they would lie in too many pages */
-    struct cte__run_list *run_lists;
+    struct cte__run_lists run_lists;
 };
 
 static uint64_t first_page(const struct cte__piece *piece)
@@ -72,7 +75,7 @@ static void put_free(struct put *put)
     give_back_pages(put);
     free(put->memory);
     free(put->bounces);
-    cte__run_lists_free(put->run_lists);
+    cte__run_lists_free(&put->run_lists);
 }
 
 /* ---- which pages ---------------------------------------------------------------------------- */
@@ -126,13 +129,10 @@ static cte_status plan(struct put *put)
     for (size_t i = 0; i < put->piece_count; i++)
         if (put->pieces[i].length > 0)
             touch_pages(put, i);
-    if (put->bounced_count > 0 &&
-        posix_memalign((void **)&put->bounces, 64, cte__pages_to_bytes(put->bounced_count)) != 0)
+    uint64_t bounces = cte__min(put->bounced_count, BOUNCES);
+    if (bounces > 0 &&
+        posix_memalign((void **)&put->bounces, CTE__CACHE_LINE, cte__pages_to_bytes(bounces)) != 0)
         return -ENOMEM;
-    for (size_t i = 0; i < put->count; i++)
-        if (put->touched[i].bounced != NOT_BOUNCED)
-            put->touched[i].source =
-                put->bounces + cte__pages_to_bytes((uint64_t)put->touched[i].bounced);
     return CTE_OK;
 }
 
@@ -161,15 +161,20 @@ static bool piece_in_page(const struct cte__piece *piece, uint64_t index, uint32
     return true;
 }
 
-/* Copies the valid old bytes of a page into its bounce buffer, which is zeros. */
-static cte_status bring_old_bytes(struct cte__store *store, const struct cte__span *before,
-                                  char *bytes)
+/* Reads the valid old bytes of the bounced pages among `count` touched ones into their bounce
+ * buffers; all others are zeros. */
+static cte_status bring_old_bytes(struct put *put, struct touched *touched, size_t count)
 {
-    if (before->state == CTE__PAGE_NONE)
-        return CTE_OK;
-    if (before->state == CTE__PAGE_PARTIAL)
-        return cte__partial_read(store, before, bytes);
-    return cte__page_read(store, before->page, before->index, before->checksums[0], bytes);
+    struct cte__piece pieces[BOUNCES];
+    size_t n = 0;
+    for (size_t i = 0; i < count; i++) {
+        if (touched[i].bounced == NOT_BOUNCED)
+            continue;
+        put->bounced[touched[i].bounced].before = find_page(&put->before->list, touched[i].index);
+        pieces[n++] = (struct cte__piece){cte__pages_to_bytes(touched[i].index), CTE__PAGE_BYTES,
+                                          (char *)touched[i].source};
+    }
+    return cte__snapshot_read(put->store, put->before, pieces, n, NULL);
 }
 
 /* Zeros what the first and only piece of a page leaves, or all of it. */
@@ -177,38 +182,46 @@ static void clear_bounce(const struct put *put, const struct bounced *bounced, u
                          char *bytes)
 {
     uint32_t start = CTE__PAGE_BYTES, end = CTE__PAGE_BYTES;
-    if (bounced->first_piece == bounced->last_piece && !put->merging)
+    if (bounced->first_piece == bounced->last_piece)
         piece_in_page(&put->pieces[bounced->first_piece], index, &start, &end);
     memset(bytes, 0, start);
     memset(bytes + end, 0, CTE__PAGE_BYTES - end);
 }
 
-/* Fills the bounce buffers: zeros, the old bytes if merging, the new bytes. */
-static cte_status fill_bounces(struct put *put, const struct cte__snapshot *snapshot)
+/* The put's own bytes of a page. */
+static void bring_new_bytes(const struct put *put, const struct bounced *bounced, uint64_t index,
+                            char *bytes)
 {
     uint32_t start, end;
-    for (size_t i = 0; i < put->count; i++) {
-        const struct touched *touched = &put->touched[i];
-        if (touched->bounced == NOT_BOUNCED)
-            continue;
-        struct bounced *bounced = &put->bounced[touched->bounced];
-        char *bytes = (char *)touched->source;
-        clear_bounce(put, bounced, touched->index, bytes);
-        if (put->merging) {
-            bounced->before = find_page(&snapshot->list, touched->index);
-            cte_status status = bring_old_bytes(put->store, &bounced->before, bytes);
-            if (status != CTE_OK)
-                return status;
-        }
-        for (size_t p = bounced->first_piece; p <= bounced->last_piece; p++) {
-            const struct cte__piece *piece = &put->pieces[p];
-            if (piece_in_page(piece, touched->index, &start, &end))
-                memcpy(bytes + start,
-                       piece->base + (cte__pages_to_bytes(touched->index) + start - piece->offset),
-                       end - start);
-        }
+    for (size_t p = bounced->first_piece; p <= bounced->last_piece; p++) {
+        const struct cte__piece *piece = &put->pieces[p];
+        if (piece_in_page(piece, index, &start, &end))
+            memcpy(bytes + start,
+                   piece->base + (cte__pages_to_bytes(index) + start - piece->offset), end - start);
     }
-    return CTE_OK;
+}
+
+/* Fills the bounce buffers of `count` touched pages, of which BOUNCES at most are bounced: zeros,
+ * the old bytes if merging, the new bytes. */
+static cte_status fill_bounces(struct put *put, struct touched *touched, size_t count)
+{
+    uint32_t used = 0;
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < count; i++)
+        if (touched[i].bounced != NOT_BOUNCED)
+            touched[i].source = put->bounces + cte__pages_to_bytes(used++);
+    if (used > 0 && put->merging)
+        status = bring_old_bytes(put, touched, count);
+    for (size_t i = 0; i < count && used > 0 && status == CTE_OK; i++) {
+        if (touched[i].bounced == NOT_BOUNCED)
+            continue;
+        const struct bounced *bounced = &put->bounced[touched[i].bounced];
+        char *bytes = (char *)touched[i].source;
+        if (!put->merging)
+            clear_bounce(put, bounced, touched[i].index, bytes);
+        bring_new_bytes(put, bounced, touched[i].index, bytes);
+    }
+    return status;
 }
 
 /* True if the old bytes that a merge brought along are still what the blob has. */
@@ -231,21 +244,30 @@ static bool merge_is_current(const struct put *put, const struct cte__change *ch
     return true;
 }
 
-/* The runs of an old page, in a new list. */
-static struct cte__run_list *old_runs(struct put *put, const struct cte__span *old)
+/* The runs of an old page.  Merging: in a new list, with the old bytes where the new ones are, in
+ * touched page `i`. */
+static const struct cte__run *old_runs(struct put *put, const struct cte__span *old, size_t i,
+                                       cte__page page, struct cte__run *whole, uint32_t *count)
 {
-    const struct cte__runs *runs =
-        old->state == CTE__PAGE_PARTIAL ? cte__unit_at(put->store, old->runs) : NULL;
-    struct cte__run_list *list = cte__run_list_new(&put->run_lists, runs ? runs->count : 1);
-    if (!list || old->state == CTE__PAGE_NONE)
-        return list;
-    list->count = runs ? runs->count : 1;
-    if (runs)
-        memcpy(list->run, runs->run, runs->count * sizeof runs->run[0]);
-    else
-        list->run[0] = cte__run_make(0, CTE__PAGE_BYTES, old->state == CTE__PAGE_DIRTY, old->page,
-                                     old->checksums[0]);
-    return list;
+    const struct cte__run *runs = whole;
+    *count = old->state != CTE__PAGE_NONE;
+    if (old->state == CTE__PAGE_PARTIAL) {
+        const struct cte__runs *partial = cte__unit_at(put->store, old->runs);
+        runs = partial->run;
+        *count = partial->count;
+    } else if (old->state != CTE__PAGE_NONE) {
+        *whole = cte__run_make(0, CTE__PAGE_BYTES, old->state == CTE__PAGE_DIRTY, old->page,
+                               old->checksums[0]);
+    }
+    if (!put->merging)
+        return runs;
+    struct cte__run_list *moved = cte__run_list_new(&put->run_lists, *count);
+    for (uint32_t r = 0; moved && r < *count; r++) {
+        moved->run[r] = runs[r];
+        moved->run[r].page = page;
+        moved->run[r].checksum = put->checksums[i];
+    }
+    return moved ? moved->run : NULL;
 }
 
 /* The runs that the put itself has in a bounced page. */
@@ -270,6 +292,8 @@ static cte_status resolve(struct put *put, const struct cte__change *change, siz
     struct bounced *bounced = &put->bounced[put->touched[i].bounced];
     struct cte__span old = find_page(&change->old, put->touched[i].index);
     cte__page pages[CTE__RUN_PAGES_MAX];
+    struct cte__run whole;
+    uint32_t below_count;
     bounced->run_list = NULL;
     bounced->state = CTE__PAGE_DIRTY;
     /* A blob has no bytes but its own: the rest of a new page is zeros, and valid. */
@@ -277,18 +301,16 @@ static cte_status resolve(struct put *put, const struct cte__change *change, siz
         return CTE_OK;
     if (replace)
         old.state = CTE__PAGE_NONE;
-    struct cte__run_list *below = old_runs(put, &old), *own = own_runs(put, i, page);
+    const struct cte__run *below = old_runs(put, &old, i, page, &whole, &below_count);
+    const struct cte__run_list *own = own_runs(put, i, page);
     if (!below || !own)
         return -ENOMEM;
-    for (uint32_t r = 0; put->merging && r < below->count; r++) {
-        below->run[r].page = page;
-        below->run[r].checksum = put->checksums[i];
-    }
     struct cte__run_list *list =
-        cte__run_list_new(&put->run_lists, 2 * (below->count + own->count) + 1);
+        cte__run_list_new(&put->run_lists, 2 * (below_count + own->count) + 1);
     if (!list)
         return -ENOMEM;
-    cte__runs_overlay(below->run, below->count, own->run, own->count, list);
+    cte__runs_overlay(below, below_count, own->run, own->count, list);
+    cte__run_list_trim(&put->run_lists, list);
     bounced->state = cte__runs_page_state(list->run, list->count);
     if (bounced->state != CTE__PAGE_PARTIAL)
         return CTE_OK;
@@ -309,13 +331,12 @@ static cte_status resolve_bounced(struct put *put, const struct cte__change *cha
 
 /* ---- storing the bytes ---------------------------------------------------------------------- */
 
-/* Writes touched pages [first, first+count) to consecutive target pages, and notes their checksums.
- */
-static cte_status write_run(struct put *put, size_t first, const struct cte__page_run *run)
+/* Writes `count` touched pages to consecutive target pages, and notes their checksums. */
+static cte_status write_pages(struct put *put, size_t first, cte__page page, uint32_t count)
 {
     int n = 0;
     uint32_t *checksums = &put->checksums[first];
-    for (uint32_t i = 0; i < run->count; i++) {
+    for (uint32_t i = 0; i < count; i++) {
         char *source = (char *)put->touched[first + i].source;
         if (n > 0 && (char *)put->iov[n - 1].iov_base + put->iov[n - 1].iov_len == source)
             put->iov[n - 1].iov_len += CTE__PAGE_BYTES;
@@ -323,14 +344,43 @@ static cte_status write_run(struct put *put, size_t first, const struct cte__pag
             put->iov[n++] = (struct iovec){source, CTE__PAGE_BYTES};
     }
     if (!put->store->checksum) {
-        memset(checksums, 0, run->count * sizeof *checksums);
-        return cte__pages_io(put->store, true, run->page, 0, put->iov, n,
-                             cte__pages_to_bytes(run->count));
+        memset(checksums, 0, count * sizeof *checksums);
+        return cte__pages_io(put->store, true, page, 0, put->iov, n, cte__pages_to_bytes(count));
     }
-    cte_status status = cte__pages_io_summed(put->store, true, run->page, put->iov, n,
-                                             cte__pages_to_bytes(run->count), checksums);
-    for (uint32_t i = 0; i < run->count; i++)
+    cte_status status = cte__pages_io_summed(put->store, true, page, put->iov, n,
+                                             cte__pages_to_bytes(count), checksums);
+    for (uint32_t i = 0; i < count; i++)
         checksums[i] = cte__checksum_of_sum(checksums[i], put->touched[first + i].index);
+    return status;
+}
+
+/* How many of `count` touched pages there are bounce buffers for. */
+static uint32_t count_fillable(const struct touched *touched, uint32_t count)
+{
+    uint32_t n = 0;
+    for (uint32_t bounced = 0; n < count; n++)
+        if (touched[n].bounced != NOT_BOUNCED && ++bounced > BOUNCES)
+            break;
+    return n;
+}
+
+/* Fills and writes.  *failed_target is NO_TARGET if the bytes could not be had. */
+static cte_status write_run(struct put *put, size_t first, const struct cte__page_run *run,
+                            uint32_t *failed_target)
+{
+    cte_status status = CTE_OK;
+    for (uint32_t done = 0, n; done < run->count && status == CTE_OK; done += n) {
+        struct touched *touched = &put->touched[first + done];
+        n = run->count - done;
+        if (put->bounced_count > 0)
+            n = count_fillable(touched, n);
+        *failed_target = NO_TARGET;
+        status = fill_bounces(put, touched, put->bounced_count > 0 ? n : 0);
+        if (status != CTE_OK)
+            break;
+        *failed_target = cte__page_target(run->page);
+        status = write_pages(put, first + done, run->page + done, n);
+    }
     return status;
 }
 
@@ -339,9 +389,8 @@ static cte_status write_runs(struct put *put, uint32_t *failed_target)
     cte_status status = CTE_OK;
     size_t first = 0;
     for (uint32_t r = 0; r < put->run_count && status == CTE_OK; r++) {
-        status = write_run(put, first, &put->runs[r]);
+        status = write_run(put, first, &put->runs[r], failed_target);
         first += put->runs[r].count;
-        *failed_target = cte__page_target(put->runs[r].page);
     }
     return status;
 }
@@ -360,6 +409,8 @@ static cte_status store_pages(struct put *put, float score)
         if (status == CTE_OK)
             break;
         give_back_pages(put);
+        if (failed_target == NO_TARGET)
+            return status;
         if (status != -ENOSPC)
             cte__log_warn("target %s: write failed (%s); using the next one",
                           put->store->header->targets[failed_target].path,
@@ -465,15 +516,6 @@ static cte_status begin(const struct put *put, struct cte__change *change, bool 
                                    put->touched[put->count - 1].index + 1);
 }
 
-/* Fills and stores the pages; with the blob locked or not. */
-static cte_status prepare(struct put *put, const struct cte__snapshot *snapshot, float score)
-{
-    cte_status status = fill_bounces(put, snapshot);
-    if (status != CTE_OK)
-        return status;
-    return store_pages(put, score);
-}
-
 /* -EAGAIN: bounced pages must be merged, or the blob changed where they were. */
 static cte_status put_unlocked(struct put *put, float score, bool replace)
 {
@@ -481,12 +523,13 @@ static cte_status put_unlocked(struct put *put, float score, bool replace)
     struct cte__change change;
     cte_status status = CTE_OK;
     cte__snapshot_init(&snapshot);
+    put->before = &snapshot;
     if (put->merging)
         status = cte__blob_snapshot(put->store, put->key, &snapshot);
     if (status == CTE_OK && snapshot.small_bytes > 0)
         status = CTE__PUT_SMALL_IN_THE_WAY;
     if (status == CTE_OK)
-        status = prepare(put, &snapshot, score);
+        status = store_pages(put, score);
     if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(put->store, put->key, &snapshot))
         status = -EAGAIN; /* a page was reused while it was read */
     if (status == CTE_OK)
@@ -518,8 +561,9 @@ static cte_status put_locked(struct put *put, float score, bool replace)
              : change.old_small && !replace
                  ? CTE__PUT_SMALL_IN_THE_WAY
                  : cte__snapshot_locked(put->store, change.entry, 0, UINT64_MAX, &snapshot);
+    put->before = &snapshot;
     if (status == CTE_OK) {
-        status = prepare(put, &snapshot, score);
+        status = store_pages(put, score);
         if (status == CTE_OK)
             status = publish(put, &change, score, replace);
         cte__snapshot_free(&snapshot);

@@ -3,24 +3,66 @@
 
 #include <stdlib.h>
 
-struct cte__run_list *cte__run_list_new(struct cte__run_list **head, uint32_t capacity)
+enum { BLOCK_BYTES_MIN = 1 << 10, BLOCK_BYTES_MAX = 1 << 16 };
+
+/* Memory that lists are cut from. */
+struct cte__run_block {
+    struct cte__run_block *next;
+    size_t used, size;
+    _Alignas(struct cte__run_list) char bytes[];
+};
+
+static size_t list_bytes(uint32_t capacity)
 {
-    struct cte__run_list *list = malloc(sizeof *list + capacity * sizeof(struct cte__run));
-    if (!list)
+    return cte__align_up(sizeof(struct cte__run_list) + capacity * sizeof(struct cte__run),
+                         _Alignof(struct cte__run_list));
+}
+
+/* The more there were, the larger. */
+static struct cte__run_block *new_block(struct cte__run_lists *lists, size_t bytes)
+{
+    struct cte__run_block *last = lists->block;
+    size_t size = last ? cte__min(4 * last->size, BLOCK_BYTES_MAX) : BLOCK_BYTES_MIN;
+    size = cte__max(size, bytes);
+    struct cte__run_block *block = malloc(sizeof *block + size);
+    if (!block)
         return NULL;
-    list->next = *head;
+    block->next = last;
+    block->used = 0;
+    block->size = size;
+    lists->block = block;
+    return block;
+}
+
+struct cte__run_list *cte__run_list_new(struct cte__run_lists *lists, uint32_t capacity)
+{
+    struct cte__run_block *block = lists->block;
+    size_t bytes = list_bytes(capacity);
+    if (!block || block->size - block->used < bytes)
+        block = new_block(lists, bytes);
+    if (!block)
+        return NULL;
+    struct cte__run_list *list = (void *)(block->bytes + block->used);
+    block->used += bytes;
     list->count = 0;
     list->capacity = capacity;
-    *head = list;
     return list;
 }
 
-void cte__run_lists_free(struct cte__run_list *head)
+void cte__run_list_trim(struct cte__run_lists *lists, struct cte__run_list *list)
 {
-    while (head) {
-        struct cte__run_list *next = head->next;
-        free(head);
-        head = next;
+    struct cte__run_block *block = lists->block;
+    assert((char *)list + list_bytes(list->capacity) == block->bytes + block->used);
+    block->used -= list_bytes(list->capacity) - list_bytes(list->count);
+    list->capacity = list->count;
+}
+
+void cte__run_lists_free(struct cte__run_lists *lists)
+{
+    while (lists->block) {
+        struct cte__run_block *next = lists->block->next;
+        free(lists->block);
+        lists->block = next;
     }
 }
 

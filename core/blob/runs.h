@@ -11,11 +11,14 @@
 
 enum { CTE__RUNS_MAX = CTE__PAGE_BYTES }; /* alternating single bytes, clean and dirty */
 
-/* A list that can hold any page's runs; the next list of an operation is linked to it. */
 struct cte__run_list {
-    struct cte__run_list *next;
     uint32_t count, capacity;
     struct cte__run run[];
+};
+
+/* All lists of an operation, which are freed together.  {0}: none. */
+struct cte__run_lists {
+    struct cte__run_block *block; /* the last one */
 };
 
 /* Bytes [start, end) of a page, stored in `page`. */
@@ -42,9 +45,11 @@ static inline bool cte__run_dirty(struct cte__run run)
     return run.length_dirty & 1;
 }
 
-/* Allocates a list, linked before *head.  NULL when out of memory. */
-struct cte__run_list *cte__run_list_new(struct cte__run_list **head, uint32_t capacity);
-void cte__run_lists_free(struct cte__run_list *head);
+/* NULL when out of memory. */
+struct cte__run_list *cte__run_list_new(struct cte__run_lists *lists, uint32_t capacity);
+/* Gives back the room that the list, the last one made, has left. */
+void cte__run_list_trim(struct cte__run_lists *lists, struct cte__run_list *list);
+void cte__run_lists_free(struct cte__run_lists *lists);
 
 /* Appends a run, joined to the last one if it touches it and is alike. */
 void cte__run_list_append(struct cte__run_list *list, struct cte__run run);

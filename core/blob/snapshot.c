@@ -13,7 +13,7 @@ void cte__snapshot_init(struct cte__snapshot *snapshot)
     snapshot->size_bytes = 0;
     snapshot->score = 0;
     snapshot->checksums = snapshot->few;
-    snapshot->run_lists = NULL;
+    snapshot->run_lists.block = NULL;
     snapshot->small_bytes = 0;
     snapshot->cache = NULL;
     cte__span_list_init(&snapshot->list);
@@ -23,7 +23,7 @@ void cte__snapshot_free(struct cte__snapshot *snapshot)
 {
     if (snapshot->checksums != snapshot->few)
         free(snapshot->checksums);
-    cte__run_lists_free(snapshot->run_lists);
+    cte__run_lists_free(&snapshot->run_lists);
     cte__span_list_free(&snapshot->list);
     cte__snapshot_init(snapshot);
 }

@@ -93,28 +93,28 @@ static uint32_t spread(uint16_t self, uint32_t count)
     return (uint32_t)((self * UINT64_C(2654435761)) % count);
 }
 
-/* Names and runs are small and stay; maps are larger and come and go with every put.  In one arena
- * the small ones would cut the gaps that the maps leave to pieces.  Processes start in different
- * arenas, so that they do not queue for one allocator. */
-static uint32_t first_unit_arena(uint16_t self, uint32_t count, uint32_t arenas)
+/* Names and runs are small and stay; maps are larger and come and go with every
+ * put.  In one arena the small ones would cut the gaps that the maps leave to
+ * pieces.  Processes start in different arenas, so that they do not queue for
+ * one allocator. */
+static uint32_t first_unit_arena(uint16_t self, bool small, uint32_t arenas)
 {
-    enum { SMALL_UNITS_MAX = 6 };
     uint32_t kinds = arenas / 2;
     uint32_t first = spread(self, kinds < 8 ? kinds : 8);
-    return count <= SMALL_UNITS_MAX ? first : kinds + first;
+    return small ? first : kinds + first;
 }
 
-cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
-                            cte__unit *unit)
+static cte_status claim_units(struct cte__store *store, uint32_t count, uint32_t align_units,
+                              bool small, cte__unit *unit)
 {
-    uint32_t count = cte__units_for(bytes), arenas = store->header->unit_arena_count;
+    uint32_t arenas = store->header->unit_arena_count;
     uint16_t self = cte__store_self(store);
     if (self == 0)
         return -EUSERS;
     if (count > CTE__META_ARENA_UNITS / 2)
         return -ENOSPC;
     for (uint32_t i = 0; i < arenas; i++) {
-        uint32_t index = (first_unit_arena(self, count, arenas) + i) % arenas, start;
+        uint32_t index = (first_unit_arena(self, small, arenas) + i) % arenas, start;
         const struct cte__arena_view *view = &store->unit_arenas[index];
         if (atomic_load_explicit(&view->arena->free_count, memory_order_relaxed) < count ||
             !arena_ready(store, view))
@@ -129,6 +129,19 @@ cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t a
         return CTE_OK;
     }
     return -ENOSPC;
+}
+
+cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
+                            cte__unit *unit)
+{
+    enum { SMALL_UNITS_MAX = 6 };
+    uint32_t count = cte__units_for(bytes);
+    return claim_units(store, count, align_units, count <= SMALL_UNITS_MAX, unit);
+}
+
+cte_status cte__units_claim_row(struct cte__store *store, uint64_t bytes, cte__unit *unit)
+{
+    return claim_units(store, cte__units_for(bytes), 1, true, unit);
 }
 
 cte_status cte__units_claim_zeroed(struct cte__store *store, uint64_t bytes, uint32_t align_units,

@@ -121,6 +121,8 @@ static inline uint32_t cte__units_for(uint64_t bytes)
  * zeroed.  -ENOSPC when the heap is full. */
 cte_status cte__units_claim(struct cte__store *store, uint64_t bytes, uint32_t align_units,
                             cte__unit *unit);
+/* Claims a row of small pieces, each of which may be freed by itself. */
+cte_status cte__units_claim_row(struct cte__store *store, uint64_t bytes, cte__unit *unit);
 cte_status cte__units_claim_zeroed(struct cte__store *store, uint64_t bytes, uint32_t align_units,
                                    cte__unit *unit);
 void cte__units_own(struct cte__store *store, uint16_t owner, cte__unit unit, uint64_t bytes);
@@ -147,6 +149,12 @@ void cte__pages_free(struct cte__store *store, cte__page page, uint32_t count);
 
 /* Frees those of the pages that belong to `owner`. */
 void cte__pages_reclaim(struct cte__store *store, uint16_t owner, cte__page page, uint32_t count);
+
+/* True if two units lie in one arena: only then may they be freed together. */
+static inline bool cte__same_unit_arena(cte__unit a, cte__unit b)
+{
+    return a / CTE__META_ARENA_UNITS == b / CTE__META_ARENA_UNITS;
+}
 
 /* True if two pages lie in one arena: only then may one extent hold them.  Arenas are powers of
  * two. */

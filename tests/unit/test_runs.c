@@ -21,11 +21,14 @@ static uint32_t checksum_of(cte__page page)
     return (uint32_t)page * 7 + 1;
 }
 
+static struct cte__run_lists lists;
+
 static struct cte__run_list *new_list(uint32_t capacity)
 {
-    struct cte__run_list *head = NULL, *list = cte__run_list_new(&head, capacity);
+    struct cte__run_list *list = cte__run_list_new(&lists, capacity);
     assert_non_null(list);
-    assert_ptr_equal(head, list);
+    assert_int_equal(list->count, 0);
+    assert_int_equal(list->capacity, capacity);
     return list;
 }
 
@@ -118,7 +121,7 @@ static void test_append_and_state(void **state)
         check(list, &model);
         assert_int_equal(cte__runs_page_state(list->run, list->count), model_state(&model));
         check_pages(list, &model);
-        cte__run_lists_free(list);
+        cte__run_lists_free(&lists);
     }
 }
 
@@ -136,9 +139,7 @@ static void test_overlay(void **state)
             if (above_model.bytes[b].valid)
                 below_model.bytes[b] = above_model.bytes[b];
         check(out, &below_model);
-        cte__run_lists_free(below);
-        cte__run_lists_free(above);
-        cte__run_lists_free(out);
+        cte__run_lists_free(&lists);
     }
 }
 
@@ -155,8 +156,7 @@ static void test_cut(void **state)
         cte__runs_cut(list->run, list->count, start, end, out);
         memset(&model.bytes[start], 0, (end - start) * sizeof model.bytes[0]);
         check(out, &model);
-        cte__run_lists_free(list);
-        cte__run_lists_free(out);
+        cte__run_lists_free(&lists);
     }
 }
 
@@ -177,8 +177,7 @@ static void test_most_runs(void **state)
     cte__runs_overlay(list->run, list->count, &whole, 1, out);
     assert_int_equal(out->count, 1);
     assert_int_equal(cte__runs_page_state(out->run, out->count), CTE__PAGE_DIRTY);
-    cte__run_lists_free(list);
-    cte__run_lists_free(out);
+    cte__run_lists_free(&lists);
 }
 
 int main(void)
