@@ -52,8 +52,11 @@ int cte__mpi_comm_init(struct cte__mpi_comm *comm, MPI_Comm of)
     int size;
     PMPI_Comm_rank(of, &rank);
     PMPI_Comm_size(of, &size);
-    /* A split, not a dup: the user's attributes must not be copied. */
-    int code = PMPI_Comm_split(of, 0, rank, &comm->comm);
+    /* Not a dup: the user's attributes must not be copied. */
+    MPI_Group group;
+    PMPI_Comm_group(of, &group);
+    int code = PMPI_Comm_create(of, group, &comm->comm);
+    PMPI_Group_free(&group);
     if (code != MPI_SUCCESS)
         return code;
     PMPI_Comm_set_errhandler(comm->comm, MPI_ERRORS_RETURN);

@@ -170,9 +170,9 @@ void cte__mpi_shared_set(struct cte__mpi_file *file, uint64_t etypes);
 /* Collective: where this process's access is among those of all, in the order of ranks. */
 cte_status cte__mpi_shared_in_order(struct cte__mpi_file *file, uint64_t etypes,
                                     uint64_t *position);
-/* Decides who keeps it, together with whether the file is tracked, all processes alike:
- * CTE_OK or -ENOTSUP. */
-cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, bool tracked);
+/* Decides who keeps it, together with whether the file is tracked: returns the worst status of all
+ * processes, to all of them. */
+cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, cte_status status);
 
 /* --- hatch.c: what only MPICH can do runs on the real file, between these two --- */
 int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective);
@@ -180,6 +180,8 @@ int cte__mpi_hatch_leave(struct cte__mpi_file *file, bool collective, int code);
 
 /* --- hints.c --- */
 void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
+/* True if they say nothing. */
+bool cte__mpi_hints_are_plain(const struct cte__mpi_hints *hints);
 
 /* --- lifecycle.c --- */
 /* True if all processes of MPI_COMM_WORLD are on this node; else says so once. */

@@ -110,6 +110,12 @@ static void look_for_unknown(MPI_Info info)
     }
 }
 
+bool cte__mpi_hints_are_plain(const struct cte__mpi_hints *hints)
+{
+    return hints->mode == CTE_FILE_MODE_CONFIG && hints->drain == CTE_FILE_DRAIN_CONFIG &&
+           hints->score < 0 && hints->chunk_bytes == 0;
+}
+
 void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints)
 {
     hints->mode = CTE_FILE_MODE_CONFIG;

@@ -46,13 +46,18 @@ static bool is_eligible(int amode, const struct cte__mpi_hints *hints)
            hints->mode != CTE_FILE_MODE_BYPASS && cte__mpi_client() != NULL;
 }
 
+/* What the processes say of an open before it goes on, as the least of each. */
+struct vote {
+    int tracks; /* 1: can track the file */
+    int plain;  /* 1: was given no hints of ours */
+};
+
 /* On the user's communicator, which is his for this call only after it returns. */
-static bool all_agree(MPI_Comm comm, bool mine)
+static struct vote agree_to_track(MPI_Comm comm, struct vote mine)
 {
-    int vote = mine;
-    int all = 0;
-    int code = PMPI_Allreduce(&vote, &all, 1, MPI_INT, MPI_MIN, comm);
-    return code == MPI_SUCCESS && all;
+    struct vote all = {0, 0};
+    int code = PMPI_Allreduce(&mine, &all, sizeof mine / sizeof(int), MPI_INT, MPI_MIN, comm);
+    return code == MPI_SUCCESS ? all : (struct vote){0, 0};
 }
 
 static void free_file(struct cte__mpi_file *file)
@@ -80,12 +85,36 @@ static struct cte__mpi_file *new_file(const char *name, int amode, MPI_File hand
     return file;
 }
 
-/* Opens the file below; all processes come to the same result. */
-static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hints)
+/* True if all processes are of this process's MPI_COMM_WORLD; then that is true for all of them. */
+static bool is_of_world(const struct cte__mpi_comm *comm)
+{
+    enum { AT_ONCE = 64 };
+    int ranks[AT_ONCE], in_world[AT_ONCE], outside = 0;
+    MPI_Group world, group;
+    PMPI_Comm_group(MPI_COMM_WORLD, &world);
+    PMPI_Comm_group(comm->comm, &group);
+    for (int first = 0; first < comm->table.rank_count; first += AT_ONCE) {
+        int count = comm->table.rank_count - first;
+        count = count < AT_ONCE ? count : AT_ONCE;
+        for (int i = 0; i < count; i++)
+            ranks[i] = first + i;
+        PMPI_Group_translate_ranks(group, count, ranks, world, in_world);
+        for (int i = 0; i < count; i++)
+            outside += in_world[i] == MPI_UNDEFINED;
+    }
+    PMPI_Group_free(&world);
+    PMPI_Group_free(&group);
+    return outside == 0;
+}
+
+/* Opens the file below; all processes come to the same result.  `plain`: nobody gave hints. */
+static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hints, bool plain)
 {
     struct cte__mpi_comm *comm = &file->comm;
     cte_file_options options = CTE_FILE_OPTIONS_INIT;
-    cte_status status = comm->table.broadcast(comm, hints, sizeof *hints, 0);
+    cte_status status = CTE_OK;
+    if (!plain)
+        status = comm->table.broadcast(comm, hints, sizeof *hints, 0);
     options.mode = (cte_file_mode)hints->mode;
     if (file->amode & MPI_MODE_DELETE_ON_CLOSE)
         options.mode = CTE_FILE_MODE_SCRATCH;
@@ -97,17 +126,14 @@ static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hint
     if (status == CTE_OK)
         status = cte_file_open(cte__mpi_client(), file->path, open_flags(file->amode), 0, &options,
                                &file->file);
-    cte_status worst = cte__mpi_agree(comm, status);
+    if (status == CTE_OK && !cte_file_is_tracked(file->file) && !track_passthrough())
+        status = -ENOTSUP;
+    cte_status worst = cte__mpi_shared_attach(file, status);
     if (worst != CTE_OK) {
         comm->severed = true;
         cte_file_close(file->file);
-        return worst;
     }
-    bool tracked = cte_file_is_tracked(file->file) || track_passthrough();
-    if (cte__mpi_shared_attach(file, tracked) == CTE_OK)
-        return CTE_OK;
-    cte_file_close(file->file);
-    return -ENOTSUP;
+    return worst;
 }
 
 /* Appending starts at the end that includes data not drained yet; if MPICH keeps the shared
@@ -135,21 +161,16 @@ static int start_at_end(struct cte__mpi_file *file)
     return MPI_File_seek_shared(file->handle, 0, MPI_SEEK_END);
 }
 
-static int track(MPI_Comm user, const char *name, int amode, struct cte__mpi_hints *hints,
-                 MPI_File handle)
+static int track(MPI_Comm user, struct cte__mpi_file *file, struct cte__mpi_hints *hints,
+                 bool plain)
 {
-    struct cte__mpi_file *file = new_file(name, amode, handle);
-    if (!all_agree(user, file != NULL)) {
-        if (file)
-            free_file(file);
-        return MPI_SUCCESS;
-    }
     if (cte__mpi_comm_init(&file->comm, user) != MPI_SUCCESS) {
         free_file(file);
         return MPI_SUCCESS;
     }
-    /* They need not all belong to one MPI_COMM_WORLD. */
-    cte_status status = cte__mpi_comm_is_one_node(&file->comm) ? attach(file, hints) : -ENOTSUP;
+    /* Of MPI_COMM_WORLD it is known (is_eligible), but they need not all belong to one. */
+    bool one_node = is_of_world(&file->comm) || cte__mpi_comm_is_one_node(&file->comm);
+    cte_status status = one_node ? attach(file, hints, plain) : -ENOTSUP;
     if (status != CTE_OK) {
         if (status != -ENOTSUP)
             cte__mpi_message(CTE__MPI_WARN, "%s: passes through untouched: %s", file->path,
@@ -162,7 +183,7 @@ static int track(MPI_Comm user, const char *name, int amode, struct cte__mpi_hin
     if (file->comm.table.rank == 0)
         cte__mpi_message(CTE__MPI_INFO, "%s: is tracked for %d processes", file->path,
                          file->comm.table.rank_count);
-    return amode & MPI_MODE_APPEND ? start_at_end(file) : MPI_SUCCESS;
+    return file->amode & MPI_MODE_APPEND ? start_at_end(file) : MPI_SUCCESS;
 }
 
 int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI_File *fh)
@@ -171,10 +192,17 @@ int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI
     if (code != MPI_SUCCESS)
         return code;
     struct cte__mpi_hints hints;
+    struct cte__mpi_file *file = NULL;
     cte__mpi_hints_get(info, &hints);
-    if (!all_agree(comm, is_eligible(amode, &hints)))
-        return MPI_SUCCESS;
-    return track(comm, name, amode, &hints, *fh);
+    if (is_eligible(amode, &hints))
+        file = new_file(name, amode, *fh);
+    struct vote mine = {file != NULL, cte__mpi_hints_are_plain(&hints)};
+    struct vote all = agree_to_track(comm, mine);
+    if (all.tracks)
+        return track(comm, file, &hints, all.plain);
+    if (file)
+        free_file(file);
+    return MPI_SUCCESS;
 }
 
 /* Returns what all processes agree on.  The file is gone then, whatever that is.  The close below

@@ -54,16 +54,16 @@ cte_status cte__mpi_shared_in_order(struct cte__mpi_file *file, uint64_t etypes,
 }
 
 /* The first process claims a pointer, and its number is the least that anybody votes with. */
-cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, bool tracked)
+cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, cte_status status)
 {
     uint32_t number;
-    int vote = tracked ? INT_MAX : -ENOTSUP;
+    int vote = status == CTE_OK ? INT_MAX : status;
     bool alone = file->comm.table.rank_count == 1;
-    if (tracked && !alone && file->comm.table.rank == 0)
+    if (status == CTE_OK && !alone && file->comm.table.rank == 0)
         vote = cte_file_pointer_claim(file->file, &number) == CTE_OK ? (int)number : NO_NUMBER;
     int agreed = cte__mpi_agree(&file->comm, vote);
     if (agreed < 0)
-        return -ENOTSUP;
+        return agreed;
     if (alone)
         file->shared_keeper = CTE__MPI_KEPT_HERE;
     else if (agreed < NO_NUMBER)
