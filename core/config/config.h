@@ -100,6 +100,10 @@ struct cte_config {
     bool cache_reads;            /* file.cache: none | read */
     struct cte__config_globs include, exclude;
 
+    /* hdf5: mapping, for the driver; < 0: automatic */
+    float hdf5_score_super, hdf5_score_btree, hdf5_score_draw;
+    float hdf5_score_gheap, hdf5_score_lheap, hdf5_score_ohdr;
+
     /* telemetry: mapping */
     bool telemetry_enabled;
     uint32_t telemetry_entries; /* of each lane of the ring, a power of two; whoever makes the store

@@ -93,6 +93,13 @@ static const char *signals_objection(const char *text)
             .choices = priority_choices, .initial = urgency                                        \
     }
 
+/* The score of one of HDF5's types of file memory. */
+#define HDF5_SCORE(type)                                                                           \
+    {                                                                                              \
+        "hdf5", "score_" #type, CTE__CONFIG_SCORE, IN(cte_config, hdf5_score_##type),              \
+            .initial = CTE__CONFIG_AUTO                                                            \
+    }
+
 /* clang-format off */
 const struct cte__config_key cte__config_keys[] = {
     {"", "log_level", CTE__CONFIG_CHOICE_TEXT, IN(cte_config, log_level),
@@ -177,6 +184,9 @@ const struct cte__config_key cte__config_keys[] = {
      .choices = cache_choices, .variable = "CTE_CACHE", .initial = "none"},
     {"file", "include", CTE__CONFIG_GLOBS, IN(cte_config, include), .variable = "CTE_INCLUDE"},
     {"file", "exclude", CTE__CONFIG_GLOBS, IN(cte_config, exclude), .variable = "CTE_EXCLUDE"},
+
+    HDF5_SCORE(super), HDF5_SCORE(btree), HDF5_SCORE(draw),
+    HDF5_SCORE(gheap), HDF5_SCORE(lheap), HDF5_SCORE(ohdr),
 };
 /* clang-format on */
 

@@ -13,12 +13,14 @@ enum cte__config_type {
     CTE__CONFIG_BOOL,        /* bool */
     CTE__CONFIG_BYTES,       /* uint64_t, minimum … maximum */
     CTE__CONFIG_COUNT,       /* uint32_t, minimum … maximum */
-    CTE__CONFIG_SCORE,       /* float 0 … 1 */
+    CTE__CONFIG_SCORE,       /* float 0 … 1; < 0 if absent or "auto", where that is the default */
     CTE__CONFIG_CHOICE_TEXT, /* char array holding the choice's name */
     CTE__CONFIG_CHOICE_ENUM, /* enum holding the choice's value */
     CTE__CONFIG_CHOICE_BOOL, /* bool holding the choice's value */
     CTE__CONFIG_GLOBS        /* struct cte__config_globs */
 };
+
+#define CTE__CONFIG_AUTO "auto"
 
 /* Arrays of choices end with a NULL name. */
 struct cte__config_choice {

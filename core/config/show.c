@@ -87,6 +87,8 @@ int cte__config_print_value(FILE *stream, const struct cte__config_key *key, con
     case CTE__CONFIG_COUNT:
         return fprintf(stream, "%" PRIu32, *(const uint32_t *)field);
     case CTE__CONFIG_SCORE:
+        if (*(const float *)field < 0.0f)
+            return fprintf(stream, CTE__CONFIG_AUTO);
         return print_score(stream, *(const float *)field);
     case CTE__CONFIG_CHOICE_ENUM:
         memcpy(&number, field, sizeof number);

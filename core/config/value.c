@@ -204,6 +204,11 @@ static cte_status set_score(struct cte__config_load *load, const struct cte__con
                             const struct cte__config_key *key, float *field, const char *text)
 {
     float score;
+    bool may_be_auto = key->initial && strcmp(key->initial, CTE__CONFIG_AUTO) == 0;
+    if (may_be_auto && strcasecmp(text, CTE__CONFIG_AUTO) == 0) {
+        *field = -1.0f;
+        return CTE_OK;
+    }
     cte_status status = cte__parse_float(text, &score);
     if (status == -ENOMEM)
         return status;
@@ -211,8 +216,8 @@ static cte_status set_score(struct cte__config_load *load, const struct cte__con
         return cte__config_fail(load, where,
                                 "%s " QUOTED
                                 " is not a score; write a number from 0 (slowest) to 1 "
-                                "(fastest)",
-                                key->name, text);
+                                "(fastest)%s",
+                                key->name, text, may_be_auto ? ", or auto" : "");
     *field = score;
     return CTE_OK;
 }
