@@ -11,31 +11,15 @@
 
 static _Atomic hid_t driver_id = H5I_INVALID_HID;
 
-/* The driver's own attachment to the store, for as long as HDF5 is open.  The process-wide client
- * would be closed at exit before HDF5 closes the files that the program left open.  Both are only
- * touched under HDF5's global lock. */
-static cte_client *client;
-static bool client_failed; /* said once, not tried again for each file */
-
-cte_client *cte__vfd_client(void)
-{
-    if (!client && !client_failed)
-        client_failed = cte_client_open(NULL, &client) != CTE_OK;
-    return client;
-}
-
 static struct cte__vfd_file *of(const H5FD_t *pub)
 {
     return (struct cte__vfd_file *)pub;
 }
 
-/* After H5close() the id is dead and may be given to something else.  All files are closed by now;
- * a drain that fails here was logged, its data is kept, and HDF5 is past taking errors. */
+/* After H5close() the id is dead and may be given to something else. */
 static herr_t terminate(void)
 {
-    (void)cte_client_close(client);
-    client = NULL;
-    client_failed = false;
+    cte__settings_close_clients();
     atomic_store(&driver_id, H5I_INVALID_HID);
     return 0;
 }
@@ -76,17 +60,19 @@ static int compare(const H5FD_t *a, const H5FD_t *b)
     return 0;
 }
 
-/* As the default driver, but for DATA_SIEVE: with it each partly written 64 KiB is read first.  The
- * windows (window.c) join small pieces without that.
- * POSIX_COMPAT_HANDLE makes HDF5 resolve symbolic links, which external links may depend on.
- * SUPPORTS_SWMR_IO: see swmr in struct cte__vfd_file and starts_swmr() in transfer.c. */
+/* As the default driver.  DATA_SIEVE makes HDF5 read 64 KiB before it writes a part of them; where
+ * the file has no bytes yet that costs nothing (is_past_end() in transfer.c), and elsewhere less
+ * than the calls that it saves. POSIX_COMPAT_HANDLE makes HDF5 resolve symbolic links, which
+ * external links may depend on. SUPPORTS_SWMR_IO: see swmr in struct cte__vfd_file and
+ * starts_swmr() in transfer.c. */
 static herr_t query(const H5FD_t *pub, unsigned long *flags)
 {
     (void)pub;
     if (flags)
         *flags = H5FD_FEAT_AGGREGATE_METADATA | H5FD_FEAT_ACCUMULATE_METADATA |
-                 H5FD_FEAT_AGGREGATE_SMALLDATA | H5FD_FEAT_POSIX_COMPAT_HANDLE |
-                 H5FD_FEAT_SUPPORTS_SWMR_IO | H5FD_FEAT_DEFAULT_VFD_COMPATIBLE;
+                 H5FD_FEAT_DATA_SIEVE | H5FD_FEAT_AGGREGATE_SMALLDATA |
+                 H5FD_FEAT_POSIX_COMPAT_HANDLE | H5FD_FEAT_SUPPORTS_SWMR_IO |
+                 H5FD_FEAT_DEFAULT_VFD_COMPATIBLE;
     return 0;
 }
 
@@ -211,6 +197,20 @@ hid_t H5FD_cte_init(void)
     pthread_mutex_unlock(&registering);
     return id;
 }
+
+#if !CTE__HDF5_PLUGINS
+/* For the preload only: HDF5 asks for its default driver, with its lock held and before its public
+ * functions work.  terminate() sees to it that a dead id is not given out. */
+hid_t H5FD_cte_init_early(void)
+{
+    hid_t id = atomic_load(&driver_id);
+    if (id < 0 && H5FD_register) {
+        id = H5FD_register(&driver_class, sizeof driver_class, 0);
+        atomic_store(&driver_id, id);
+    }
+    return id;
+}
+#endif
 
 #if CTE__HDF5_PLUGINS
 /* What HDF5's plugin loader asks for. */

@@ -20,17 +20,25 @@ struct cte__window {
     size_t capacity; /* of base */
 };
 
+/* What one configuration text asks for (settings.c). */
+struct cte__settings;
+
 struct cte__vfd_file {
-    H5FD_t pub;         /* must be first */
-    cte_file *raw;      /* for raw data; both reach the same bytes */
-    cte_file *metadata; /* the same handle unless metadata has a score of its own */
-    int fd;             /* the real file: lock, identity and, if not tracked, H5Fget_vfd_handle */
+    H5FD_t pub; /* must be first */
+    /* A score belongs to a handle.  All reach the same bytes; there is one for each score. */
+    cte_file *handles[H5FD_MEM_NTYPES];
+    float scores[H5FD_MEM_NTYPES]; /* of the handles; negative: as configured */
+    uint32_t handle_count;         /* at least 1 while the file is open */
+    uint8_t handle_of[H5FD_MEM_NTYPES];
+    struct cte__settings *settings;
+    int fd; /* the real file: lock, identity and, if not tracked, H5Fget_vfd_handle */
     dev_t device;
     ino_t inode;
     haddr_t eoa; /* what HDF5 has allocated */
     haddr_t eof; /* size of the file as this handle knows it */
     cte_hdf5_config config;
     bool tracked;
+    bool writable;
     bool swmr; /* each write reaches the real file, in order, before it returns */
     bool ignore_disabled_locks;
     bool unsynced;             /* written since the last sync */
@@ -45,11 +53,33 @@ struct cte__vfd_file {
     ((void)H5Epush2(H5E_DEFAULT, __FILE_NAME__, __func__, __LINE__, H5E_ERR_CLS, (major), (minor), \
                     __VA_ARGS__))
 
-/* driver.c: NULL if the store cannot be used */
-cte_client *cte__vfd_client(void);
+#if !CTE__HDF5_PLUGINS
+/* driver.c */
+hid_t H5FD_cte_init_early(void);
+#endif
+
+/* settings.c */
+/* What a text asks for; NULL: what the process is configured to.  NULL with an error pushed if the
+ * text is wrong or memory is short.  Lives as long as the process. */
+struct cte__settings *cte__settings_of(const char *text);
+/* The text, for as long as the process lives. */
+const char *cte__settings_text(const struct cte__settings *settings);
+/* Attached to the store on first use; NULL if that cannot be. */
+cte_client *cte__settings_client(struct cte__settings *settings);
+/* The configured score of a type of file memory; negative: that of the file layer. */
+float cte__settings_score(const struct cte__settings *settings, H5FD_mem_t type);
+/* Detaches from all stores: no file is open any more. */
+void cte__settings_close_clients(void);
 
 /* fapl.c */
+/* Never fails: a list that says nothing means defaults. */
 cte_hdf5_config cte__config_of_fapl(hid_t fapl);
+/* What the list's text, or that of HDF5_DRIVER_CONFIG, asks for; as cte__settings_of(). */
+struct cte__settings *cte__settings_of_fapl(hid_t fapl, const cte_hdf5_config *config);
+bool cte__is_raw(H5FD_mem_t type);
+/* The score for a type of file memory; negative: that of the file layer. */
+float cte__score_for(const struct cte__settings *settings, const cte_hdf5_config *config,
+                     H5FD_mem_t type);
 
 /* open.c */
 H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxaddr);

@@ -22,6 +22,14 @@
 #define CTE__VFD_VALUE ((H5FD_class_value_t)431)
 #endif
 
+#if !CTE__HDF5_PLUGINS
+/* Private to HDF5 but exported: what its own drivers register themselves by, also while HDF5 is
+ * still setting itself up, when H5FDregister() does not work.  Weak: without it only the preload
+ * fails. */
+hid_t H5FD_register(const void *driver_class, size_t bytes, hbool_t by_program)
+    __attribute__((weak));
+#endif
+
 /* The library asks for the handle of a symbolic link's target only to fstat it, and says so by
  * this property of the list that it passes to get_handle. */
 #define CTE__FAPL_WANT_POSIX_FD "want_posix_fd"

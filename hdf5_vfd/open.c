@@ -49,11 +49,26 @@ static cte_status open_layer(const struct cte__vfd_file *file, int flags, cte_fi
                              float score, cte_file **out)
 {
     cte_file_options options = CTE_FILE_OPTIONS_INIT;
-    cte_client *client = mode == CTE_FILE_MODE_BYPASS ? NULL : cte__vfd_client();
+    cte_client *client = mode == CTE_FILE_MODE_BYPASS ? NULL : cte__settings_client(file->settings);
     options.mode = client ? mode : CTE_FILE_MODE_BYPASS;
     options.drain = file->config.drain;
     options.score = score;
     return cte_file_open(client, file->name, flags, 0666, &options, out);
+}
+
+/* Closes all handles but the first `kept`; returns the first error. */
+static cte_status close_handles(struct cte__vfd_file *file, uint32_t kept)
+{
+    cte_status status = CTE_OK;
+    while (file->handle_count > kept) {
+        cte_status closed = cte_file_close(file->handles[--file->handle_count]);
+        if (status == CTE_OK)
+            status = closed;
+    }
+    for (int type = 0; type < H5FD_MEM_NTYPES; type++)
+        if (file->handle_of[type] >= kept)
+            file->handle_of[type] = 0;
+    return status;
 }
 
 /* Readers of a file in SWMR use may run any driver on any node: they must find each write, in
@@ -62,20 +77,19 @@ static cte_status open_layer(const struct cte__vfd_file *file, int flags, cte_fi
 static cte_status bypass_for_swmr(struct cte__vfd_file *file, int flags)
 {
     file->swmr = true;
-    if (!cte_file_is_tracked(file->raw))
+    if (!file->tracked)
         return CTE_OK;
-    cte_status status = cte_file_drain(file->raw);
+    cte_status status = cte_file_drain(file->handles[0]);
     if (status != CTE_OK)
         return status;
     cte_file *direct = NULL;
     status = open_layer(file, flags & O_ACCMODE, CTE_FILE_MODE_BYPASS, -1.0f, &direct);
     if (status != CTE_OK)
         return status;
-    cte_file *old_raw = file->raw, *old_metadata = file->metadata;
-    file->raw = file->metadata = direct;
+    status = close_handles(file, 1);
+    cte_status closed = cte_file_close(file->handles[0]);
+    file->handles[0] = direct;
     file->tracked = false;
-    status = old_metadata != old_raw ? cte_file_close(old_metadata) : CTE_OK;
-    cte_status closed = cte_file_close(old_raw);
     return status != CTE_OK ? status : closed;
 }
 
@@ -91,17 +105,43 @@ herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file)
     return -1;
 }
 
-/* A score belongs to a handle, so metadata with a score of its own needs a second one. */
-static cte_status open_metadata(struct cte__vfd_file *file, int flags)
+/* The first handle, for raw data, makes the file. */
+static cte_status open_first(struct cte__vfd_file *file, int flags)
 {
-    float score = file->config.score_metadata;
-    file->metadata = file->raw;
-    if (!file->tracked || score < 0 || score == file->config.score_raw)
-        return CTE_OK;
-    cte_file *metadata = NULL;
-    cte_status status = open_layer(file, flags & O_ACCMODE, file->config.mode, score, &metadata);
-    if (status == CTE_OK)
-        file->metadata = metadata;
+    float score = cte__score_for(file->settings, &file->config, H5FD_MEM_DRAW);
+    cte_status status = open_layer(file, flags, file->config.mode, score, &file->handles[0]);
+    if (status != CTE_OK)
+        return status;
+    file->scores[0] = score;
+    file->handle_count = 1;
+    file->tracked = cte_file_is_tracked(file->handles[0]);
+    return CTE_OK;
+}
+
+static cte_status open_handle_for(struct cte__vfd_file *file, int flags, H5FD_mem_t type)
+{
+    float score = cte__score_for(file->settings, &file->config, type);
+    uint32_t i = 0;
+    while (i < file->handle_count && file->scores[i] != score)
+        i++;
+    if (i == file->handle_count) {
+        cte_status status =
+            open_layer(file, flags & O_ACCMODE, file->config.mode, score, &file->handles[i]);
+        if (status != CTE_OK)
+            return status;
+        file->scores[i] = score;
+        file->handle_count++;
+    }
+    file->handle_of[type] = (uint8_t)i;
+    return CTE_OK;
+}
+
+/* Scores mean nothing for a file that passes through. */
+static cte_status open_others(struct cte__vfd_file *file, int flags)
+{
+    cte_status status = CTE_OK;
+    for (int type = 0; type < H5FD_MEM_NTYPES && file->tracked && status == CTE_OK; type++)
+        status = open_handle_for(file, flags, (H5FD_mem_t)type);
     return status;
 }
 
@@ -119,31 +159,24 @@ static cte_status open_descriptor(struct cte__vfd_file *file, int flags)
 static cte_status open_all(struct cte__vfd_file *file, unsigned flags)
 {
     int mode = open_flags(flags);
-    cte_status status =
-        open_layer(file, mode, file->config.mode, file->config.score_raw, &file->raw);
+    file->writable = (mode & O_ACCMODE) == O_RDWR;
+    cte_status status = open_first(file, mode);
     if (status != CTE_OK)
         return status;
-    file->metadata = file->raw;
-    file->tracked = cte_file_is_tracked(file->raw);
     if (flags & (H5F_ACC_SWMR_WRITE | H5F_ACC_SWMR_READ))
         status = bypass_for_swmr(file, mode);
     else
-        status = open_metadata(file, mode);
+        status = open_others(file, mode);
     if (status == CTE_OK)
         status = open_descriptor(file, mode);
     if (status == CTE_OK)
-        status = cte_file_size(file->raw, &file->eof);
+        status = cte_file_size(file->handles[0], &file->eof);
     return status;
 }
 
 static cte_status close_all(struct cte__vfd_file *file)
 {
-    cte_status status = CTE_OK;
-    if (file->metadata != file->raw)
-        status = cte_file_close(file->metadata);
-    cte_status closed = cte_file_close(file->raw);
-    if (status == CTE_OK)
-        status = closed;
+    cte_status status = close_handles(file, 0);
     /* Last, because it holds the lock: the next to open finds the file complete. */
     if (file->fd >= 0 && close(file->fd) != 0 && status == CTE_OK)
         status = -errno;
@@ -180,6 +213,14 @@ H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxa
     file->fd = -1;
     file->next_read = HADDR_UNDEF;
     file->config = cte__config_of_fapl(fapl);
+    file->settings = cte__settings_of_fapl(fapl, &file->config);
+    if (!file->settings) {
+        CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE, "unable to open file '%s': wrong configuration",
+                  name);
+        free(file);
+        return NULL;
+    }
+    file->config.text = cte__settings_text(file->settings);
     file->ignore_disabled_locks = ignore_disabled_locks(fapl);
     cte_status status = open_all(file, flags);
     if (status == CTE_OK)

@@ -14,15 +14,9 @@ bool cte__region_is_valid(haddr_t addr, size_t size)
     return cte__addr_is_valid(addr) && size <= (haddr_t)INT64_MAX - addr;
 }
 
-static bool is_raw(H5FD_mem_t type)
-{
-    return type == H5FD_MEM_DRAW || type == H5FD_MEM_GHEAP;
-}
-
-/* The one place that maps HDF5's memory types to scores. */
 static cte_file *handle_for(const struct cte__vfd_file *file, H5FD_mem_t type)
 {
-    return is_raw(type) ? file->raw : file->metadata;
+    return file->handles[file->handle_of[type]];
 }
 
 static herr_t check_region(const struct cte__vfd_file *file, const char *verb, haddr_t addr,
@@ -72,6 +66,13 @@ herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t a
     return -1;
 }
 
+/* Nobody but a writer in SWMR use lets others see the file while it is open for writing, so its end
+ * is where this handle last saw it. */
+static bool is_past_end(const struct cte__vfd_file *file, haddr_t addr)
+{
+    return addr >= file->eof && file->writable && !file->swmr;
+}
+
 herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size,
                      void *buffer)
 {
@@ -81,6 +82,10 @@ herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, siz
         return -1;
     if (size == 0)
         return 0;
+    if (is_past_end(file, addr)) {
+        memset(buffer, 0, size);
+        return 0;
+    }
     if (cte__behind_flush_range(file, addr, size) < 0)
         return -1;
     if (type == H5FD_MEM_DRAW && size <= CTE__SMALL_BYTES_MAX && !file->swmr)
@@ -94,7 +99,7 @@ herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, siz
 static bool starts_swmr(const struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr,
                         size_t size, const unsigned char *bytes)
 {
-    return !file->swmr && !is_raw(type) && addr == file->pub.base_addr &&
+    return !file->swmr && !cte__is_raw(type) && addr == file->pub.base_addr &&
            size >= CTE__SUPERBLOCK_BYTES_MIN &&
            memcmp(bytes, CTE__SUPERBLOCK_SIGNATURE, CTE__SUPERBLOCK_VERSION_AT) == 0 &&
            bytes[CTE__SUPERBLOCK_VERSION_AT] == CTE__SUPERBLOCK_VERSION_SWMR &&
@@ -132,9 +137,9 @@ herr_t cte__vfd_write(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, si
 
 static cte_status sync_handles(struct cte__vfd_file *file)
 {
-    cte_status status = cte_file_sync(file->raw);
-    if (status == CTE_OK && file->metadata != file->raw)
-        status = cte_file_sync(file->metadata);
+    cte_status status = CTE_OK;
+    for (uint32_t i = 0; i < file->handle_count && status == CTE_OK; i++)
+        status = cte_file_sync(file->handles[i]);
     return status;
 }
 
@@ -170,7 +175,7 @@ herr_t cte__vfd_truncate(H5FD_t *pub, hid_t dxpl, hbool_t closing)
         return -1;
     cte__ahead_drop_range(file, 0, SIZE_MAX);
     file->unsynced = true;
-    cte_status status = cte_file_truncate(file->raw, file->eoa);
+    cte_status status = cte_file_truncate(file->handles[0], file->eoa);
     if (status != CTE_OK) {
         CTE__PUSH(H5E_IO, H5E_CANTUPDATE, "cannot set the size of '%s' to %llu: %s (%s)",
                   file->name, (unsigned long long)file->eoa, cte_status_string(status),
