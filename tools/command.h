@@ -44,6 +44,7 @@ extern const struct command command_recover;
 extern const struct command command_rm;
 extern const struct command command_run;
 extern const struct command command_scrub;
+extern const struct command command_stage_in;
 extern const struct command command_stage_out;
 extern const struct command command_stat;
 extern const struct command command_targets;

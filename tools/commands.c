@@ -15,6 +15,7 @@ const struct command *const commands[] = {
     &command_rm,
     &command_mv,
     &command_drain,
+    &command_stage_in,
     &command_stage_out,
     &command_recover,
     &command_check,

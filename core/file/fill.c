@@ -72,7 +72,7 @@ static cte_status keep(struct cte__fill *fill, uint64_t chunk, uint64_t offset, 
         .count = (uint32_t)(length >> CTE__PAGE_SHIFT),
         .bytes = bytes,
         .score = fill->score,
-        .skip = crowded_targets(fill->store, length),
+        .skip = fill->wanted ? 0 : crowded_targets(fill->store, length),
         .holds = holds,
         .context = fill,
     };
@@ -104,13 +104,14 @@ static cte_status read_around(struct cte__fill *fill, uint64_t chunk,
         return status;
     if (around->base != piece->base)
         memcpy(piece->base, around->base + skip, piece->length);
-    cte_status kept = keep(fill, chunk, around->offset, around->base, done);
+    fill->kept = keep(fill, chunk, around->offset, around->base, done);
     /* Something is stored in the page where the piece begins or ends: that is why it does. */
     uint64_t inner_end = cte__min(cte__align_down(end, CTE__PAGE_BYTES), around->offset + done);
-    if (kept == -EEXIST && inner < inner_end)
-        kept = keep(fill, chunk, inner, around->base + (inner - around->offset), inner_end - inner);
-    if (kept != CTE_OK)
-        cte__log_debug("bytes read are not kept: %s", cte_status_string(kept));
+    if (fill->kept == -EEXIST && inner < inner_end)
+        fill->kept =
+            keep(fill, chunk, inner, around->base + (inner - around->offset), inner_end - inner);
+    if (fill->kept != CTE_OK)
+        cte__log_debug("bytes read are not kept: %s", cte_status_string(fill->kept));
     return CTE_OK;
 }
 

@@ -41,6 +41,8 @@ struct cte__fill {
     float score;
     uint64_t changes; /* of the real file by cte, when the fill began */
     bool keep;        /* what is read may be kept */
+    bool wanted;      /* copies were asked for: targets need not keep room for new data */
+    cte_status kept;  /* what became of the last piece that was to be kept */
 };
 
 /* To be called before each read from the real file whose bytes are to be kept. */
