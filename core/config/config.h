@@ -39,6 +39,9 @@ struct cte__config_target {
         key_origin[CTE__CONFIG_TARGET_KEYS_MAX]; /* in the key table's order */
 };
 
+/* What is read ahead of a program (`file.prefetch`). */
+enum cte__prefetch_mode { CTE__PREFETCH_NONE, CTE__PREFETCH_SEQUENTIAL, CTE__PREFETCH_STRIDED };
+
 /* Operations are queued by what they do (`queues:`). */
 enum cte__queue_class {
     CTE__QUEUE_TARGETS, /* target_management */
@@ -73,6 +76,9 @@ struct cte_config {
     uint32_t target_count; /* > 0, but after cte_config_new() on a node without room */
     bool default_targets;  /* nobody named them: they follow store.directory */
 
+    bool organizer; /* organizer: none | frecency */
+    uint64_t organizer_bytes_per_s_max;
+
     uint32_t worker_count; /* threads for asynchronous operations, 1 … 256 */
 
     /* targets: mapping */
@@ -98,6 +104,7 @@ struct cte_config {
     bool sync_pfs;               /* file.sync: node | pfs */
     bool checksum;               /* file.checksum */
     bool cache_reads;            /* file.cache: none | read */
+    enum cte__prefetch_mode prefetch;
     struct cte__config_globs include, exclude;
 
     /* hdf5: mapping, for the driver; < 0: automatic */

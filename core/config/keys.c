@@ -43,6 +43,11 @@ static const struct cte__config_choice sync_choices[] = {
     CHOICE("node", false), CHOICE("pfs", true), CHOICES_END};
 static const struct cte__config_choice cache_choices[] = {
     CHOICE("none", false), CHOICE("read", true), CHOICES_END};
+static const struct cte__config_choice prefetch_choices[] = {
+    CHOICE("none", CTE__PREFETCH_NONE), CHOICE("sequential", CTE__PREFETCH_SEQUENTIAL),
+    CHOICE("strided", CTE__PREFETCH_STRIDED), CHOICES_END};
+static const struct cte__config_choice organizer_choices[] = {
+    CHOICE("none", false), CHOICE("frecency", true), CHOICES_END};
 static const struct cte__config_choice priority_choices[] = {
     CHOICE("low_latency", CTE__PRIORITY_LOW_LATENCY),
     CHOICE("high_latency", CTE__PRIORITY_HIGH_LATENCY), CHOICES_END};
@@ -107,6 +112,11 @@ const struct cte__config_key cte__config_keys[] = {
 
     {"", "worker_count", CTE__CONFIG_COUNT, IN(cte_config, worker_count),
      .minimum = 1, .maximum = 256, .initial = "4"},
+
+    {"", "organizer", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, organizer),
+     .choices = organizer_choices, .variable = "CTE_ORGANIZER", .initial = "none"},
+    {"", "organizer_bytes_per_s_max", CTE__CONFIG_BYTES, IN(cte_config, organizer_bytes_per_s_max),
+     .minimum = MIB, .maximum = INT64_MAX, .variable = NULL, .initial = "256MiB"},
 
     /* The scalar form of the section: the same field as store.keep. */
     {"", "store", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, store_keep),
@@ -182,6 +192,8 @@ const struct cte__config_key cte__config_keys[] = {
      .variable = "CTE_CHECKSUM", .initial = "true"},
     {"file", "cache", CTE__CONFIG_CHOICE_BOOL, IN(cte_config, cache_reads),
      .choices = cache_choices, .variable = "CTE_CACHE", .initial = "none"},
+    {"file", "prefetch", CTE__CONFIG_CHOICE_ENUM, IN(cte_config, prefetch),
+     .choices = prefetch_choices, .variable = "CTE_PREFETCH", .initial = "none"},
     {"file", "include", CTE__CONFIG_GLOBS, IN(cte_config, include), .variable = "CTE_INCLUDE"},
     {"file", "exclude", CTE__CONFIG_GLOBS, IN(cte_config, exclude), .variable = "CTE_EXCLUDE"},
 
@@ -195,7 +207,8 @@ static_assert(sizeof cte__config_keys / sizeof cte__config_keys[0] <= CTE__CONFI
               "cte_config.origin has an element for each key");
 static_assert(sizeof(cte_file_mode) == sizeof(int) &&
                   sizeof(cte_file_drain_policy) == sizeof(int) &&
-                  sizeof(enum cte__queue_priority) == sizeof(int),
+                  sizeof(enum cte__queue_priority) == sizeof(int) &&
+                  sizeof(enum cte__prefetch_mode) == sizeof(int),
               "CHOICE_ENUM stores an int");
 
 size_t cte__config_target_key(const struct cte__config_key *key)

@@ -11,6 +11,7 @@
 #include "file/grace.h"
 #include "file/kept.h"
 #include "file/pointer.h"
+#include "file/prefetch.h"
 #include "file/tracked.h"
 
 /* ---- open ----------------------------------------------------------------------------------- */
@@ -76,6 +77,7 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             file->path = absolute;
             if (file->writable && !file->scratch && file->drain != CTE_FILE_DRAIN_NEVER)
                 cte__grace_add(client);
+            file->prefetch = cte__prefetch_new(file);
             return CTE_OK;
         }
         if (status == -ENOSPC) {
@@ -96,6 +98,7 @@ static cte_status discard(cte_file *file)
 {
     cte_status status = CTE_OK;
     if (file->client) {
+        cte__prefetch_free(file->prefetch);
         cte__pointer_release(file);
         cte__tracked_close(file->client, file->tag, file->fd);
         status = cte__client_release(file->client);

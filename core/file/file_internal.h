@@ -26,6 +26,7 @@ struct cte_file {
     uint64_t chunk_bytes;
     uint32_t pointer_claimed; /* its number + 1; 0: none */
     char *path;
+    struct cte__prefetch *prefetch; /* NULL: nothing is read ahead */
 
     struct {
         _Atomic uint64_t bytes_written, bytes_read, bytes_written_through, bytes_read_store,

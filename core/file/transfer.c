@@ -7,6 +7,7 @@
 #include "base/util.h"
 #include "blob/verify.h"
 #include "file/outside.h"
+#include "file/prefetch.h"
 #include "file/retain.h"
 #include "file/tracked.h"
 #include "store/journal.h"
@@ -121,6 +122,10 @@ static cte_status read_batch(struct batch *batch)
         status = cte__blob_get(store_of(file), &key, batch->pieces.pieces, batch->pieces.count,
                                &batch->missing, NULL);
     }
+    if (status == CTE_OK && batch->missing.count > 0 &&
+        cte__prefetch_wait(file->prefetch, batch->chunk))
+        status = cte__blob_get(store_of(file), &key, batch->pieces.pieces, batch->pieces.count,
+                               &batch->missing, NULL);
     if (status != CTE_OK)
         return status;
     for (size_t i = 0; i < batch->pieces.count; i++)
@@ -245,7 +250,10 @@ cte_status cte__tracked_read(cte_file *file, const cte_file_segment *segments, s
     if (status == CTE_OK)
         status = flush(&batch);
     batch_free(&batch);
-    if (status == CTE_OK)
-        file->stats.bytes_read += *transferred;
-    return status;
+    if (status != CTE_OK)
+        return status;
+    file->stats.bytes_read += *transferred;
+    for (size_t i = 0; file->prefetch && i < count; i++)
+        cte__prefetch_note(file->prefetch, segments[i].offset, segments[i].length);
+    return CTE_OK;
 }

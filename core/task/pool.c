@@ -320,9 +320,11 @@ cte_status cte__task_submit(struct cte__task_pool *pool, const struct cte__task_
         return -ENOMEM;
     pthread_mutex_lock(&pool->lock);
     /* A task that waited might be the one that has to make the room. */
-    while (pool->in_flight >= pool->in_flight_max && !pool->closing && !serving)
+    while (!call->spare && pool->in_flight >= pool->in_flight_max && !pool->closing && !serving)
         pthread_cond_wait(&pool->room, &pool->lock);
-    cte_status status = enqueue_locked(pool, call, task, out);
+    cte_status status = call->spare && pool->in_flight >= pool->in_flight_max / 2
+                            ? -EBUSY
+                            : enqueue_locked(pool, call, task, out);
     pthread_mutex_unlock(&pool->lock);
     if (status != CTE_OK)
         free(task); /* nobody has seen it */

@@ -24,6 +24,7 @@ struct cte__task_call {
     size_t argument_bytes;
     const char *names[CTE__TASK_NAMES_MAX]; /* NULL: none */
     const cte_task_callback *callback;      /* NULL: none */
+    bool spare; /* not worth waiting for room, or taking the last of it: -EBUSY */
 };
 
 /* A pool without threads: these start when tasks come. */
@@ -35,6 +36,9 @@ void cte__task_pool_close(struct cte__task_pool *pool);
 
 /* Closes and frees; NULL is fine. */
 void cte__task_pool_free(struct cte__task_pool *pool);
+
+/* Grows in every child of a fork: it has none of the tasks. */
+uint32_t cte__task_generation(void);
 
 /* Takes a task in; waits while the pool is full, except in a task or a callback.
  * @param out  receives the task before it can run; NULL: nobody will ask

@@ -56,7 +56,4 @@ void cte__task_pool_leave(struct cte__task_pool *pool);
  * did. */
 struct cte__task_pool *cte__task_serve(struct cte__task_pool *pool);
 
-/* Grows in every child of a fork. */
-uint32_t cte__task_generation(void);
-
 #endif

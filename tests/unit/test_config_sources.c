@@ -166,7 +166,9 @@ static void test_environment(void **state)
                                           {"CTE_DRAIN_GRACE_S", "7"},
                                           {"CTE_DRAIN_CHAIN", "on"},
                                           {"CTE_DRAIN_SIGNALS", "usr1,term"},
-                                          {"CTE_CACHE", "read"}};
+                                          {"CTE_CACHE", "read"},
+                                          {"CTE_PREFETCH", "strided"},
+                                          {"CTE_ORGANIZER", "frecency"}};
     for (size_t i = 0; i < COUNT(good); i++)
         setenv(good[i][0], good[i][1], 1);
     cte_config *config = parse_ok("file: {include: [\"/other\"], mode: scratch}\nstore: auto\n"
