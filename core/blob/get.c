@@ -89,8 +89,8 @@ static cte_status read_pieces(const struct get *get, const struct cte__snapshot 
 
 static void note_read(struct cte__entry *entry)
 {
-    entry->read_ns = cte__realtime_ns();
-    cte__ring_note_times(entry->modified_ns, entry->read_ns);
+    entry->heat = cte__heat_read(entry->heat, cte__realtime_ns());
+    cte__ring_note_times(entry->modified_ns, cte__heat_time(entry->heat));
 }
 
 /* What was read matches the checksums of the snapshot, so it is what the blob was at that time,

@@ -32,7 +32,7 @@ static cte_status make_arriving(struct cte__change *to, cte__unit leaving, cte__
     atomic_store(&arriving->location, atomic_load(&old->location));
     arriving->score = old->score;
     arriving->modified_ns = old->modified_ns;
-    arriving->read_ns = old->read_ns;
+    arriving->heat = old->heat;
     return CTE_OK;
 }
 

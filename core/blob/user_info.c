@@ -26,9 +26,9 @@ cte_status cte__user_blob_info(struct cte__store *store, const struct cte__blob_
             .size_bytes = cte__entry_size(store, entry),
             .score = entry->score,
             .modified_ns = entry->modified_ns,
-            .read_ns = entry->read_ns,
+            .read_ns = cte__heat_time(entry->heat),
         };
-        cte__ring_note_times(entry->modified_ns, entry->read_ns);
+        cte__ring_note_times(entry->modified_ns, cte__heat_time(entry->heat));
         status = CTE_OK;
     }
     cte__shard_unlock(shard);

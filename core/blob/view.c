@@ -50,7 +50,8 @@ static cte_status pin_bytes(struct cte__store *store, const struct cte__blob_key
             if (cte__pin_pages(store, span->page, span->count, false, &pinned->pin) == CTE_OK)
                 pinned->span = span;
         }
-        cte__entry_at(store, blob.entry)->read_ns = cte__realtime_ns();
+        struct cte__entry *entry = cte__entry_at(store, blob.entry);
+        entry->heat = cte__heat_read(entry->heat, cte__realtime_ns());
     } else {
         status = CTE_ERR_NOT_FOUND;
     }

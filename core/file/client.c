@@ -9,14 +9,60 @@
 #include "blob/cache.h"
 #include "blob/observe.h"
 #include "blob/tag.h"
+#include "file/background.h"
 #include "file/grace.h"
 #include "file/kept.h"
+#include "file/organizer.h"
 #include "file/outside.h"
 #include "file/tracked.h"
 #include "task/task.h"
 #include "telemetry/summary.h"
 
 enum { ERROR_BYTES = 1024 };
+
+/* ---- work beside the program ------------------------------------------------------------------
+ */
+
+static bool organizer_wanted(void *context)
+{
+    const cte_client *client = context;
+    return client->organizer != NULL;
+}
+
+static uint64_t organizer_step(void *context, struct cte__background *background)
+{
+    cte_client *client = context;
+    (void)background;
+    return cte__organizer_step(client->organizer, client);
+}
+
+static const struct cte__background_job jobs[] = {
+    {.name = "organizer", .wanted = organizer_wanted, .step = organizer_step},
+};
+
+static cte_status start_background(cte_client *client)
+{
+    cte_status status = cte__background_new(client->store, jobs, sizeof jobs / sizeof jobs[0],
+                                            client, &client->background);
+    if (status != CTE_OK || !client->config->organizer)
+        return status;
+    client->organizer = cte__organizer_new();
+    if (!client->organizer)
+        return -ENOMEM;
+    cte__background_rouse(client->background);
+    return CTE_OK;
+}
+
+static void stop_background(cte_client *client)
+{
+    cte__background_free(client->background);
+    cte__organizer_free(client->organizer);
+    client->background = NULL;
+    client->organizer = NULL;
+}
+
+/* ---- life -------------------------------------------------------------------------------------
+ */
 
 /* What the store holds for this client; missing memory for a cache only means that there is none.
  */
@@ -63,7 +109,11 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
         return status;
     }
     status = equip(client);
+    if (status == CTE_OK && create)
+        status = start_background(client);
     if (status != CTE_OK) {
+        stop_background(client);
+        cte__task_pool_free(client->store->tasks);
         detach(client);
         cte_config_free(client->config);
         pthread_mutex_destroy(&client->lock);
@@ -89,6 +139,7 @@ cte_status cte__client_release(cte_client *client)
     if (atomic_fetch_sub(&client->references, 1) > 1)
         return CTE_OK;
     cte__grace_remove(client);
+    stop_background(client);
     cte__task_pool_free(client->store->tasks);
     client->store->tasks = NULL;
     /* A file that only the dead have open is nobody's but ours to drain. */

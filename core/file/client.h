@@ -16,13 +16,18 @@ struct cte__open_file {
     uint16_t owner; /* the opener noted in the record; a forked child has another */
 };
 
+struct cte__background;
+struct cte__organizer;
+
 struct cte_client {
     struct cte__store *store;
     cte_config *config;
-    bool observer;               /* closing drains nothing */
-    _Atomic bool graced;         /* a signal drains its files (grace.c) */
-    _Atomic uint32_t references; /* the one who opened it, and each open file */
-    pthread_mutex_t lock;        /* both lists; outermost: held while a file is opened or closed */
+    struct cte__background *background; /* NULL: of who only looks */
+    struct cte__organizer *organizer;   /* NULL: not configured */
+    bool observer;                      /* closing drains nothing */
+    _Atomic bool graced;                /* a signal drains its files (grace.c) */
+    _Atomic uint32_t references;        /* the one who opened it, and each open file */
+    pthread_mutex_t lock; /* both lists; outermost: held while a file is opened or closed */
     struct cte__open_file *open_files;
     struct cte__kept_file *kept_files; /* oldest first (kept.c); under the lock */
     uint32_t kept_count;

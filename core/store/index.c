@@ -102,6 +102,25 @@ static bool settle(struct cte__store *store, cte__unit unit)
     return true;
 }
 
+uint32_t cte__index_scan(struct cte__store *store, struct cte__index_hand *hand, uint32_t slots,
+                         void (*visit)(void *context, cte__unit unit,
+                                       const struct cte__entry *entry),
+                         void *context)
+{
+    struct cte__shard *shard = cte__shard_lock(store, hand->shard);
+    struct table table = table_of(store, shard);
+    uint32_t seen = 1; /* an empty shard is a step, too */
+    for (; table.slots && hand->slot <= table.mask && seen <= slots; hand->slot++, seen++) {
+        uint64_t word = atomic_load_explicit(&table.slots[hand->slot], memory_order_relaxed);
+        if (word != SLOT_EMPTY && word != SLOT_DELETED && settle(store, slot_entry(word)))
+            visit(context, slot_entry(word), cte__entry_at(store, slot_entry(word)));
+    }
+    if (!table.slots || hand->slot > table.mask)
+        *hand = (struct cte__index_hand){(hand->shard + 1) % CTE__SHARDS, 0};
+    cte__shard_unlock(shard);
+    return seen;
+}
+
 cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, uint64_t hash,
                           cte__unit tag, const void *name, uint32_t name_bytes)
 {
@@ -396,8 +415,7 @@ static cte_status stop_at_entry(void *context, cte__unit unit, const struct cte_
 
 bool cte__file_has_news(const struct cte__file_state *file)
 {
-    return atomic_load(&file->lost_bytes) > 0 ||
-           atomic_load(&file->flags) & CTE__FILE_NEWS;
+    return atomic_load(&file->lost_bytes) > 0 || atomic_load(&file->flags) & CTE__FILE_NEWS;
 }
 
 cte_status cte__file_leave(struct cte__store *store, cte__unit tag_unit, uint16_t owner)

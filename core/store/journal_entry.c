@@ -159,7 +159,7 @@ static struct cte__record_blob blob_of(const struct cte__store *store,
         .type = entry->type,
         .score = entry->score,
         .modified_ns = entry->modified_ns,
-        .read_ns = entry->read_ns,
+        .read_ns = cte__heat_time(entry->heat),
         .name = {entry->name, entry->name_bytes},
     };
 }

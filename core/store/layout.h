@@ -169,7 +169,7 @@ struct cte__entry {
     float score;
     _Atomic uint64_t version; /* grows with every publish */
     uint64_t modified_ns;     /* CLOCK_REALTIME */
-    uint64_t read_ns;
+    uint64_t heat;            /* when and how often it was read: placement/heat.h */
     char name[];
 };
 

@@ -469,7 +469,7 @@ static cte_status publish(struct blob *blob, cte__unit tag)
         struct cte__entry *entry = cte__entry_at(store, unit);
         entry->score = record->score;
         entry->modified_ns = record->modified_ns;
-        entry->read_ns = record->read_ns;
+        entry->heat = cte__heat_of_time(record->read_ns);
         atomic_store(&entry->location, location);
         cte__entry_show(store, unit);
     }

@@ -16,6 +16,7 @@
 #include "base/checksum.h"
 #include "base/util.h"
 #include "config/config.h"
+#include "placement/heat.h"
 #include "placement/placement.h"
 #include "store/arena.h"
 #include "store/layout.h"
@@ -317,6 +318,19 @@ cte__unit cte__index_find(struct cte__store *store, struct cte__shard *shard, ui
 /* True if an entry stands for a name, as far as its state says: whoever does not have its shard
  * locked, or its tag's list, may see it change. */
 bool cte__entry_visible(const struct cte__store *store, cte__unit entry);
+
+/* Where a walk round the index is. */
+struct cte__index_hand {
+    uint32_t shard;
+    uint64_t slot;
+};
+
+/* Calls `visit` for the visible entries in the next `slots` places of the index, or in one shard of
+ * it if that has fewer, with the shard locked; moves the hand on.  Returns how many places it was. */
+uint32_t cte__index_scan(struct cte__store *store, struct cte__index_hand *hand, uint32_t slots,
+                         void (*visit)(void *context, cte__unit unit,
+                                       const struct cte__entry *entry),
+                         void *context);
 
 /* Makes an entry, links it on its tag's list and in the index, still invisible (state NEW); the
  * shard is locked.  cte__entry_show() makes it visible. */
