@@ -27,6 +27,7 @@ struct found {
     cte_file_drain_policy drain;
     uint32_t flags; /* CTE__FILE_… */
     bool dirty, open;
+    bool retained; /* its clean data is to stay (retain.h) */
 };
 
 struct recover {
@@ -65,7 +66,8 @@ static cte_status look(struct recover *recover, const struct cte__file_identity 
                                .drain = (cte_file_drain_policy)state->drain,
                                .dirty = cte__tracked_is_dirty(recover->client->store, held.tag),
                                .flags = atomic_load(&state->flags),
-                               .open = cte__file_is_joined(state)};
+                               .open = cte__file_is_joined(state),
+                               .retained = atomic_load(&state->settled) != 0};
         *there = true;
         status = file->path ? CTE_OK : -ENOMEM;
     }
@@ -283,6 +285,14 @@ static cte_status forget_news(struct recover *recover, const struct cte__file_id
     return CTE_OK;
 }
 
+/* Who died with a file that was drained could not take its clean data out of the store.  That this
+ * fails costs nothing but the space. */
+static void forget_clean(struct recover *recover, const struct found *found)
+{
+    cte_status status = cte_store_drain(recover->client, found->path, true, NULL, NULL);
+    (void)status;
+}
+
 static cte_status recover_file(struct recover *recover, const struct found *found)
 {
     char reason[REASON_BYTES] = "";
@@ -300,6 +310,8 @@ static cte_status recover_file(struct recover *recover, const struct found *foun
     } else {
         if (found->dirty)
             drain(recover, found, &file);
+        else if (!found->open && !found->retained)
+            forget_clean(recover, found);
         if (file.status != CTE_OK) {
             file.state = CTE_RECOVER_INCOMPLETE;
             explain_failure(recover, &file, reason);
