@@ -198,8 +198,8 @@ static void later_odd(void)
     MPI_Count bytes;
     int flag;
     buffers();
-    int threads = thread_count();
     MPI_File f = open_file("odd", CREATE);
+    int threads = thread_count(); /* with the one that waits for the batch system's signal */
     MPI_File_write_at_all(f, place(0), data, BYTES, MPI_BYTE, &s[0]);
     MPI_File_iwrite_at(f, place(0), data, 100, MPI_BYTE, &r[0]);
     MPI_Wait(&r[0], &s[0]);
