@@ -152,26 +152,30 @@ static void one_operation(struct session *s)
 {
     struct handle *h = some_handle(s);
     unsigned kind = (unsigned)rng_below(&s->random, 100);
-    if (kind < 25)
+    if (kind < 23)
         op_independent(s, h);
-    else if (kind < 44)
+    else if (kind < 40)
         op_collective(s, h);
-    else if (kind < 57)
+    else if (kind < 52)
         op_batch(s, h);
-    else if (kind < 66)
+    else if (kind < 61)
         handle_set_view(s, h);
-    else if (kind < 74)
+    else if (kind < 68)
         boundary(s);
-    else if (kind < 80)
+    else if (kind < 74)
         op_query(s, h);
-    else if (kind < 84)
+    else if (kind < 78)
         op_seek(s, h);
-    else if (kind < 87)
+    else if (kind < 81)
         op_resize(s, h);
-    else if (kind < 92)
+    else if (kind < 86)
         op_shared(s, h);
+    else if (kind < 91)
+        op_misuse(s, h);
     else if (kind < 94)
-        op_invalid(s, h);
+        op_attributes(s, h);
+    else if (kind < 95)
+        op_external(s, h);
     else if (kind < 97)
         op_atomicity(s, h);
     else if (kind < 99)

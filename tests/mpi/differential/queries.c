@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Calls that move no data: pointers, sizes, attributes, and calls that must fail. */
+/* Calls that move no data: pointers, sizes, attributes. */
 #include <stdio.h>
 
 #include "log.h"
@@ -115,9 +115,13 @@ static void seek_shared(struct session *s, struct handle *h)
     if (!handle_may_share_pointer(h))
         return;
     boundary(s);
+    int64_t before = h->shared;
+    int whence = rng_chance(&s->random, 40) ? MPI_SEEK_CUR : MPI_SEEK_SET;
     h->shared = (int64_t)rng_size(&s->random, (uint64_t)(s->region / h->view[0].etype->size));
-    int error = MPI_File_seek_shared(h->file, h->shared, MPI_SEEK_SET);
-    log_line("seek_shared to=%lld error=%s", (long long)h->shared, error_name(error));
+    MPI_Offset by = whence == MPI_SEEK_CUR ? h->shared - before : h->shared;
+    int error = MPI_File_seek_shared(h->file, by, whence);
+    log_line("seek_shared %s to=%lld error=%s", whence == MPI_SEEK_CUR ? "CUR" : "SET",
+             (long long)h->shared, error_name(error));
     boundary(s);
 }
 
@@ -173,114 +177,4 @@ void op_atomicity(struct session *s, struct handle *h)
     boundary(s);
     int error = MPI_File_set_atomicity(h->file, h->atomic);
     log_line("set_atomicity %d error=%s", h->atomic, error_name(error));
-}
-
-/* --- calls that must fail, made by all ranks alike --- */
-
-static int wrong_transfer(struct session *s, struct handle *h, unsigned kind)
-{
-    char buffer[64] = {0};
-    MPI_Status status;
-    const struct type *etype = h->view[s->rank].etype;
-    bool may_read = handle_may(h, false);
-    switch (kind) {
-    case 0:
-        return may_read ? MPI_File_read_at(h->file, -1, buffer, 1, MPI_BYTE, &status)
-                        : MPI_File_write_at(h->file, -1, buffer, 1, MPI_BYTE, &status);
-    case 1:
-        return may_read ? MPI_File_read(h->file, buffer, -1, MPI_BYTE, &status)
-                        : MPI_File_write(h->file, buffer, -1, MPI_BYTE, &status);
-    case 2:
-        return may_read ? MPI_File_read_at(h->file, 0, buffer, 1, MPI_DATATYPE_NULL, &status)
-                        : MPI_File_write_at(h->file, 0, buffer, 1, MPI_DATATYPE_NULL, &status);
-    case 3: /* not a whole number of etypes */
-        if (etype->size < 2)
-            return MPI_SUCCESS;
-        return may_read ? MPI_File_read_at(h->file, 0, buffer, 1, MPI_BYTE, &status)
-                        : MPI_File_write_at(h->file, 0, buffer, 1, MPI_BYTE, &status);
-    default: /* the direction that the access mode forbids */
-        if (may_read && handle_may(h, true))
-            return MPI_SUCCESS;
-        return may_read ? MPI_File_write_at(h->file, 0, buffer, (int)etype->size, MPI_BYTE, &status)
-                        : MPI_File_read_at(h->file, 0, buffer, (int)etype->size, MPI_BYTE, &status);
-    }
-}
-
-static int wrong_collective(struct handle *h, unsigned kind)
-{
-    char buffer[64] = {0};
-    MPI_Status status;
-    bool may_read = handle_may(h, false);
-    if (kind == 0)
-        return may_read ? MPI_File_read_at_all(h->file, -5, buffer, 1, MPI_BYTE, &status)
-                        : MPI_File_write_at_all(h->file, -5, buffer, 1, MPI_BYTE, &status);
-    if (kind == 1)
-        return may_read ? MPI_File_read_all_end(h->file, buffer, &status)
-                        : MPI_File_write_all_end(h->file, buffer, &status);
-    return may_read ? MPI_File_read_all(h->file, buffer, 1, MPI_DATATYPE_NULL, &status)
-                    : MPI_File_write_all(h->file, buffer, 1, MPI_DATATYPE_NULL, &status);
-}
-
-static int wrong_request(struct handle *h)
-{
-    char buffer[8] = {0};
-    MPI_Request request = MPI_REQUEST_NULL;
-    int error = handle_may(h, false)
-                    ? MPI_File_iread_at(h->file, -2, buffer, 1, MPI_BYTE, &request)
-                    : MPI_File_iwrite_at(h->file, -2, buffer, 1, MPI_BYTE, &request);
-    if (error == MPI_SUCCESS)
-        MPI_Wait(&request, MPI_STATUS_IGNORE);
-    return error;
-}
-
-static int wrong_view(struct handle *h, unsigned kind)
-{
-    if (kind == 0)
-        return MPI_File_set_view(h->file, -1, MPI_BYTE, MPI_BYTE, "native", MPI_INFO_NULL);
-    if (kind == 1)
-        return MPI_File_set_view(h->file, 0, MPI_BYTE, MPI_BYTE, "nonsense", MPI_INFO_NULL);
-    if (kind == 2)
-        return MPI_File_set_view(h->file, 0, MPI_DATATYPE_NULL, MPI_BYTE, "native", MPI_INFO_NULL);
-    return MPI_File_set_view(h->file, 0, MPI_INT, MPI_BYTE, "native", MPI_INFO_NULL);
-}
-
-static int wrong_other(struct session *s, struct handle *h, unsigned kind)
-{
-    MPI_Offset value;
-    char path[4300];
-    switch (kind) {
-    case 0:
-        return MPI_File_seek(h->file, 0, 12345);
-    case 1:
-        return MPI_File_seek(h->file, -1, MPI_SEEK_SET);
-    case 2:
-        return MPI_File_set_size(h->file, -1);
-    case 3:
-        return MPI_File_get_byte_offset(h->file, -1, &value);
-    case 4:
-        return MPI_File_get_size(MPI_FILE_NULL, &value);
-    case 5:
-        return MPI_File_preallocate(h->file, -1);
-    default:
-        snprintf(path, sizeof(path), "%s-no-such-file", s->path);
-        return MPI_File_delete(path, MPI_INFO_NULL);
-    }
-}
-
-void op_invalid(struct session *s, struct handle *h)
-{
-    unsigned kind = (unsigned)rng_below(&s->random, 20);
-    int error;
-    boundary(s);
-    if (kind < 5)
-        error = wrong_transfer(s, h, kind);
-    else if (kind < 8)
-        error = wrong_collective(h, kind - 5);
-    else if (kind < 9)
-        error = wrong_request(h);
-    else if (kind < 13)
-        error = wrong_view(h, kind - 9);
-    else
-        error = wrong_other(s, h, kind - 13);
-    log_line("invalid call %u error=%s", kind, error_name(error));
 }

@@ -55,7 +55,15 @@ void op_query(struct session *s, struct handle *h);
 void op_seek(struct session *s, struct handle *h);
 void op_resize(struct session *s, struct handle *h);
 void op_atomicity(struct session *s, struct handle *h);
-void op_invalid(struct session *s, struct handle *h);
+
+/* Hints, error handlers, names and other files (attributes.c). */
+void op_attributes(struct session *s, struct handle *h);
+
+/* A view in another data representation, for a while (external.c). */
+void op_external(struct session *s, struct handle *h);
+
+/* Calls that must fail (misuse.c). */
+void op_misuse(struct session *s, struct handle *h);
 
 /* Lets all ranks see what each has done: a barrier, or sync-barrier-sync. */
 void boundary(struct session *s);
