@@ -31,6 +31,9 @@ static bool is_possible(const struct handle *h, const struct call *call, enum wr
         return false;
     if (call->pointer == SHARED && !handle_may_share_pointer(h))
         return false;
+    /* MPICH starts it, and it never ends. */
+    if (call->pointer == SHARED && call->mode == NONBLOCKING && wrong == WRONG_DIRECTION)
+        return false;
     switch (wrong) {
     case WRONG_OFFSET:
         return call->pointer == AT;
@@ -102,10 +105,11 @@ static void wrong_transfer(struct session *s, struct handle *h)
         return;
     MPI_Type_contiguous((int)etype_bytes, MPI_BYTE, &uncommitted);
     spoil(&call, wrong, uncommitted);
+    call_name(&call, name);
+    log_trace("misuse %s wrong=%s", name, wrong_names[wrong]);
     call_start(&call);
     calls_finish(&call, 1, how);
     MPI_Type_free(&uncommitted);
-    call_name(&call, name);
     log_line("misuse %s wrong=%s error=%s", name, wrong_names[wrong], error_name(call.error));
 }
 
@@ -152,8 +156,8 @@ static void wrong_view(struct session *s, struct handle *h)
     MPI_Type_free(&backwards);
     MPI_Type_free(&uncommitted);
     log_line("misuse set_view %u error=%s", kind, error_name(error));
-    /* What MPICH did not refuse is put right. */
-    if (error == MPI_SUCCESS)
+    /* What MPICH did not refuse, or had half taken over when it did, is put right. */
+    if (error == MPI_SUCCESS || kind >= 5)
         handle_set_view(s, h);
 }
 
@@ -217,12 +221,13 @@ static int no_handle(unsigned kind)
     }
 }
 
+/* Not MPI_File_seek_shared(): MPICH's first process refuses, and the others wait for it. */
 static int wrong_other(struct session *s, struct handle *h, unsigned kind)
 {
     MPI_Offset value;
     MPI_Status status;
     char path[4300], byte = 0;
-    bool may_read = handle_may(h, false), may_share = handle_may_share_pointer(h);
+    bool may_read = handle_may(h, false);
     switch (kind) {
     case 0:
         return MPI_File_seek(h->file, 0, 12345);
@@ -245,12 +250,10 @@ static int wrong_other(struct session *s, struct handle *h, unsigned kind)
     case 8:
         return may_read ? MPI_File_read_ordered_end(h->file, &byte, &status)
                         : MPI_File_write_ordered_end(h->file, &byte, &status);
-    case 9: /* before the file's start MPICH's first process finds it and the others wait */
-        return may_share ? MPI_File_seek_shared(h->file, 0, 777) : MPI_SUCCESS;
-    case 10:
+    case 9:
         return MPI_File_set_info(h->file, MPI_INFO_NULL);
     default:
-        return no_handle(kind - 11);
+        return no_handle(kind - 10);
     }
 }
 
@@ -258,6 +261,7 @@ void op_misuse(struct session *s, struct handle *h)
 {
     unsigned kind = (unsigned)rng_below(&s->random, 10);
     boundary(s);
+    log_trace("misuse of kind %u", kind);
     if (kind < 4) {
         wrong_transfer(s, h);
     } else if (kind < 5) {
@@ -265,7 +269,7 @@ void op_misuse(struct session *s, struct handle *h)
     } else if (kind < 6) {
         wrong_open(s);
     } else {
-        unsigned which = (unsigned)rng_below(&s->random, 11 + 15);
+        unsigned which = (unsigned)rng_below(&s->random, 10 + 15);
         log_line("misuse %u error=%s", which, error_name(wrong_other(s, h, which)));
     }
     boundary(s);
