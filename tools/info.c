@@ -66,6 +66,11 @@ static void print_info_json(const struct info *info)
     json_uint("metadata_bytes", info->usage.metadata_bytes);
     json_uint("metadata_capacity_bytes", info->usage.metadata_capacity_bytes);
     json_uint("segment_bytes", info->usage.segment_bytes);
+    json_uint("bytes_drained", info->usage.bytes_drained);
+    json_uint("bytes_drained_background", info->usage.bytes_drained_background);
+    json_uint("bytes_evicted", info->usage.bytes_evicted);
+    json_uint("bytes_written_through", info->usage.bytes_written_through);
+    json_uint("drain_failures", info->usage.drain_failures);
     json_array("targets");
     for (uint32_t i = 0; i < info->target_count && i < TARGETS_MAX; i++)
         print_target_json(&info->targets[i]);
@@ -98,6 +103,11 @@ static void print_info(const struct info *info, bool exact)
            size_text(info->usage.metadata_bytes, exact).text,
            size_text(info->usage.metadata_capacity_bytes, exact).text,
            size_text(info->usage.segment_bytes, exact).text);
+    printf("drained    %s, %s of it in the background; %s evicted, %s written through\n",
+           size_text(info->usage.bytes_drained, exact).text,
+           size_text(info->usage.bytes_drained_background, exact).text,
+           size_text(info->usage.bytes_evicted, exact).text,
+           size_text(info->usage.bytes_written_through, exact).text);
     printf("\n%-7s %5s %15s %15s %15s %15s  %s\n", "KIND", "SCORE", "CAPACITY", "FREE", "WRITTEN",
            "READ", "TARGET");
     for (uint32_t i = 0; i < info->target_count && i < TARGETS_MAX; i++) {

@@ -22,6 +22,7 @@ struct edit {
     const struct cte__verified *verified;
     const struct cte__store *store;
     struct cte__run_lists run_lists;
+    bool same_bytes; /* what the file reads as does not change: neither does the blob's time */
     bool changed;
 };
 
@@ -93,6 +94,8 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     edit->store = store;
     edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
                          edit->snapshot->version == change.version;
+    if (edit->same_bytes && change.entry != 0)
+        change.modified_ns = cte__entry_at(store, change.entry)->modified_ns;
     for (size_t i = 0; i < change.old.count && status == CTE_OK; i++)
         status = apply_span(&change, edit, &change.old.spans[i]);
     if (status == CTE_OK && edit->changed) {
@@ -196,7 +199,8 @@ static cte_status clean_page(struct edit *edit, const struct cte__span *page,
 cte_status cte__blob_mark_clean(struct cte__store *store, const struct cte__blob_key *key,
                                 const struct cte__snapshot *snapshot)
 {
-    struct edit edit = {.span = clean_span, .page = clean_page, .snapshot = snapshot};
+    struct edit edit = {
+        .span = clean_span, .page = clean_page, .snapshot = snapshot, .same_bytes = true};
     return apply(store, key, &edit);
 }
 
@@ -227,7 +231,7 @@ static cte_status drop_clean_page(struct edit *edit, const struct cte__span *pag
 
 cte_status cte__blob_drop_clean(struct cte__store *store, const struct cte__blob_key *key)
 {
-    struct edit edit = {.span = drop_clean_span, .page = drop_clean_page};
+    struct edit edit = {.span = drop_clean_span, .page = drop_clean_page, .same_bytes = true};
     return apply(store, key, &edit);
 }
 

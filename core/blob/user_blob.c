@@ -51,9 +51,9 @@ static cte_status make_empty(struct cte__store *store, const struct cte__blob_ke
     return status;
 }
 
-static cte_status put_checked(struct cte__store *store, const struct cte__blob_key *key,
-                              uint64_t offset, const void *data, size_t size, float score,
-                              uint32_t flags)
+static cte_status put_once(struct cte__store *store, const struct cte__blob_key *key,
+                           uint64_t offset, const void *data, size_t size, float score,
+                           uint32_t flags)
 {
     bool replace = flags & CTE_BLOB_REPLACE, exclusive = flags & CTE_BLOB_EXCLUSIVE;
     struct cte__piece piece = {offset, size, (char *)data};
@@ -66,6 +66,24 @@ static cte_status put_checked(struct cte__store *store, const struct cte__blob_k
     cte__snapshot_init(&none);
     cte_status status = cte__blob_put_expected(store, key, &piece, size > 0, score, replace, &none);
     return status == -ESTALE ? -EEXIST : status;
+}
+
+/* Data of files that their real files have makes room for blobs, which lie nowhere else. */
+static bool make_room(struct cte__store *store, uint64_t bytes)
+{
+    return store->make_room && store->make_room(store->make_room_context, bytes);
+}
+
+enum { MAKE_ROOM_MAX = 4 }; /* others may be quicker to use it */
+
+static cte_status put_checked(struct cte__store *store, const struct cte__blob_key *key,
+                              uint64_t offset, const void *data, size_t size, float score,
+                              uint32_t flags)
+{
+    cte_status status = put_once(store, key, offset, data, size, score, flags);
+    for (int i = 0; status == -ENOSPC && i < MAKE_ROOM_MAX && make_room(store, size); i++)
+        status = put_once(store, key, offset, data, size, score, flags);
+    return status;
 }
 
 static cte_status put(cte_tag *tag, const char *name, uint64_t offset, const void *data,
@@ -98,8 +116,12 @@ static cte_status append(cte_tag *tag, const char *name, const void *data, size_
     if (status != CTE_OK)
         return status;
     cte__store_sweep_if_wanted(tag->store);
-    return size == 0 ? make_empty(tag->store, &key, score, false, end)
-                     : cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, end);
+    if (size == 0)
+        return make_empty(tag->store, &key, score, false, end);
+    status = cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, end);
+    for (int i = 0; status == -ENOSPC && i < MAKE_ROOM_MAX && make_room(tag->store, size); i++)
+        status = cte__blob_append(tag->store, &key, data, size, score, BLOB_BYTES_MAX, end);
+    return status;
 }
 
 cte_status cte_blob_append(cte_tag *tag, const char *name, const void *data, size_t size,

@@ -99,11 +99,13 @@ struct cte_config {
     /* file: mapping */
     uint64_t chunk_bytes; /* file.chunk_size: power of two, 64 KiB … 16 MiB; default 1 MiB */
     cte_file_mode mode;   /* file.mode, never CONFIG */
-    cte_file_drain_policy drain; /* file.drain, never CONFIG */
-    float score;                 /* file.score, default 1.0 */
-    bool sync_pfs;               /* file.sync: node | pfs */
-    bool checksum;               /* file.checksum */
-    bool cache_reads;            /* file.cache: none | read */
+    cte_file_drain_policy drain;    /* file.drain, never CONFIG */
+    float score;                    /* file.score, default 1.0 */
+    bool sync_pfs;                  /* file.sync: node | pfs */
+    bool checksum;                  /* file.checksum */
+    bool cache_reads;               /* file.cache: none | read */
+    uint32_t drain_threads;         /* file.drain_threads; 0: no draining in the background */
+    uint64_t drain_bytes_per_s_max; /* file.drain_bytes_per_s_max; 0: no limit */
     enum cte__prefetch_mode prefetch;
     struct cte__config_globs include, exclude;
 

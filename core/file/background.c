@@ -29,7 +29,7 @@ struct job_state {
 
 struct cte__background {
     struct cte__store *store;
-    const struct cte__background_job *jobs;
+    const struct cte__background_job *const *jobs;
     size_t job_count;
     void *context;
     pthread_mutex_t gate; /* held by the thread but while it sleeps or blocks */
@@ -111,7 +111,7 @@ static struct cte__background_state *shared_state(const struct cte__background *
 /* NULL: others have all of them. */
 static struct cte__mutex *take_seat(struct cte__background *background, size_t number)
 {
-    const struct cte__background_job *job = &background->jobs[number];
+    const struct cte__background_job *job = background->jobs[number];
     struct cte__background_state *shared = shared_state(background);
     uint32_t seats = job->seats ? job->seats(background->context) : 1;
     assert(seats >= 1 && seats <= CTE__BACKGROUND_SEATS);
@@ -146,7 +146,7 @@ static uint64_t after(uint64_t now, uint64_t ns)
 
 static void run_job(struct cte__background *background, size_t number)
 {
-    const struct cte__background_job *job = &background->jobs[number];
+    const struct cte__background_job *job = background->jobs[number];
     struct job_state *state = &background->state[number];
     uint64_t now = cte__monotonic_ns();
     if (!job->wanted(background->context)) {
@@ -189,7 +189,7 @@ static uint64_t run_jobs(struct cte__background *background)
 static bool any_wanted(const struct cte__background *background)
 {
     for (size_t i = 0; i < background->job_count; i++)
-        if (background->jobs[i].wanted(background->context))
+        if (background->jobs[i]->wanted(background->context))
             return true;
     return false;
 }
@@ -314,8 +314,9 @@ static void leave_registry(struct cte__background *background)
     pthread_mutex_unlock(&registry.lock);
 }
 
-cte_status cte__background_new(struct cte__store *store, const struct cte__background_job *jobs,
-                               size_t job_count, void *context, struct cte__background **out)
+cte_status cte__background_new(struct cte__store *store,
+                               const struct cte__background_job *const *jobs, size_t job_count,
+                               void *context, struct cte__background **out)
 {
     static pthread_once_t once = PTHREAD_ONCE_INIT;
     assert(job_count <= CTE__BACKGROUND_JOBS);

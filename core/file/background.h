@@ -45,8 +45,9 @@ struct cte__background_job {
 
 /* Starts no thread.
  * @param jobs  at most CTE__BACKGROUND_JOBS; stays the caller's, as `context` does */
-cte_status cte__background_new(struct cte__store *store, const struct cte__background_job *jobs,
-                               size_t job_count, void *context, struct cte__background **out);
+cte_status cte__background_new(struct cte__store *store,
+                               const struct cte__background_job *const *jobs, size_t job_count,
+                               void *context, struct cte__background **out);
 
 /* Ends the step that is under way, joins the thread.  NULL is fine.  Not by the thread. */
 void cte__background_free(struct cte__background *background);
@@ -57,9 +58,12 @@ void cte__background_wake(struct cte__background *background);
 /* True while nobody but cte__background_rouse() would make the thread look for work. */
 bool cte__background_sleeps(struct cte__background *background);
 
-/* To be called after anything that makes wanted() true, from any thread: costs a fence. */
+/* To be called after anything that makes wanted() true, from any thread: costs a fence.  NULL is
+ * fine. */
 static inline void cte__background_rouse(struct cte__background *background)
 {
+    if (!background)
+        return;
     /* Either this sees the thread asleep, or wanted(), which it asks after it said that it sleeps,
      * sees what the caller did before. */
     atomic_thread_fence(memory_order_seq_cst);

@@ -10,11 +10,12 @@
 #include "blob/observe.h"
 #include "blob/tag.h"
 #include "file/background.h"
+#include "file/drain.h"
 #include "file/grace.h"
 #include "file/kept.h"
 #include "file/organizer.h"
 #include "file/outside.h"
-#include "file/tracked.h"
+#include "file/room.h"
 #include "task/task.h"
 #include "telemetry/summary.h"
 
@@ -36,9 +37,11 @@ static uint64_t organizer_step(void *context, struct cte__background *background
     return cte__organizer_step(client->organizer, client);
 }
 
-static const struct cte__background_job jobs[] = {
-    {.name = "organizer", .wanted = organizer_wanted, .step = organizer_step},
-};
+static const struct cte__background_job organizer_job = {
+    .name = "organizer", .wanted = organizer_wanted, .step = organizer_step};
+
+/* The numbers are the same in all processes: new jobs go last. */
+static const struct cte__background_job *const jobs[] = {&cte__drain_job, &organizer_job};
 
 static cte_status start_background(cte_client *client)
 {
@@ -71,6 +74,8 @@ static cte_status equip(cte_client *client)
     uint64_t cache_bytes = (uint64_t)client->config->blob_cache_mb << 20;
     if (cache_bytes > 0)
         client->store->cache = cte__cache_new(cache_bytes);
+    client->store->make_room = cte__room_make;
+    client->store->make_room_context = client;
     return cte__task_pool_new(client->config, &client->store->tasks);
 }
 
@@ -79,6 +84,14 @@ static void detach(cte_client *client)
     cte__cache_free(client->store->cache);
     client->store->cache = NULL;
     cte__store_detach(client->store);
+}
+
+static void free_client(cte_client *client)
+{
+    cte_config_free(client->config);
+    pthread_cond_destroy(&client->pass_ended);
+    pthread_mutex_destroy(&client->lock);
+    free(client);
 }
 
 cte_status cte__client_open(const cte_config *config, bool create, cte_client **out)
@@ -96,6 +109,7 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
     }
     cte__log_set_level(client->config->log_level);
     pthread_mutex_init(&client->lock, NULL);
+    pthread_cond_init(&client->pass_ended, NULL);
     client->references = 1;
     status = create ? cte__store_attach(client->config, &client->store)
                     : cte__store_attach_existing(client->config, &client->store);
@@ -103,9 +117,7 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
         if (create || status != CTE_ERR_NOT_FOUND)
             cte__log_error("store %s in %s cannot be used: %s", client->config->store_name,
                            client->config->store_directory, cte_status_string(status));
-        cte_config_free(client->config);
-        pthread_mutex_destroy(&client->lock);
-        free(client);
+        free_client(client);
         return status;
     }
     status = equip(client);
@@ -115,9 +127,7 @@ cte_status cte__client_open(const cte_config *config, bool create, cte_client **
         stop_background(client);
         cte__task_pool_free(client->store->tasks);
         detach(client);
-        cte_config_free(client->config);
-        pthread_mutex_destroy(&client->lock);
-        free(client);
+        free_client(client);
         return status;
     }
     *out = client;
@@ -153,9 +163,7 @@ cte_status cte__client_release(cte_client *client)
     if (!client->observer)
         cte__orphan_kept_files(client->store);
     detach(client);
-    cte_config_free(client->config);
-    pthread_mutex_destroy(&client->lock);
-    free(client);
+    free_client(client);
     return status == CTE_OK ? CTE_OK : CTE_ERR_DRAIN;
 }
 

@@ -14,20 +14,39 @@ struct cte__open_file {
     cte__unit tag;
     uint32_t handles;
     uint16_t owner; /* the opener noted in the record; a forked child has another */
+    /* Draining meanwhile (drain_eager.c). */
+    struct cte_file *writers; /* handles whose descriptors may be drained to */
+    _Atomic uint32_t closers; /* handles that are being closed: they drain what is left */
+    int pass_fd;              /* the descriptor the background thread drains to now, else -1 */
+    bool pass_owns_fd;        /* its handle is closed, the thread closes it */
+    uint64_t due_ns;          /* CLOCK_MONOTONIC: look again then; 0: when it is touched */
+    uint64_t passed_ns;       /* when the last look was */
+    _Atomic bool touched;     /* written to since the last look */
+    _Atomic uint64_t bytes_drained; /* by the background thread of this process */
 };
 
 struct cte__background;
+
+/* What the job that drains remembers. */
+struct cte__eager {
+    uint64_t sampled_ns, sampled_bytes; /* what had been written to the targets then */
+    uint64_t pressed_ns;                /* when it last looked for free space */
+    bool busy, stale, pressed, scarce;
+};
+
 struct cte__organizer;
 
 struct cte_client {
     struct cte__store *store;
     cte_config *config;
-    struct cte__background *background; /* NULL: of who only looks */
+    struct cte__background *background; /* work beside the program */
     struct cte__organizer *organizer;   /* NULL: not configured */
+    struct cte__eager eager;            /* the background thread's own */
     bool observer;                      /* closing drains nothing */
     _Atomic bool graced;                /* a signal drains its files (grace.c) */
     _Atomic uint32_t references;        /* the one who opened it, and each open file */
-    pthread_mutex_t lock; /* both lists; outermost: held while a file is opened or closed */
+    pthread_mutex_t lock;      /* both lists; outermost: held while a file is opened or closed */
+    pthread_cond_t pass_ended; /* with that lock: the background thread left a file */
     struct cte__open_file *open_files;
     struct cte__kept_file *kept_files; /* oldest first (kept.c); under the lock */
     uint32_t kept_count;

@@ -1,144 +1,395 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Draining: dirty bytes to the real file, in ascending runs as long as they come, verified on the
- * way.
+/*
+ * Draining: dirty bytes to the real file, in large ascending runs, verified on the way.
+ *
+ * Chunks are drained in windows: aligned pieces of the file, whose dirty bytes are gathered in a
+ * buffer from all their chunks, so that what ranks wrote in turns is written as one.
  *
  * A chunk is drained by one process at a time (its lane is locked), so an older version of it can
  * never land on a newer one (I6).  What was written is marked clean only if it is still the same;
- * whatever fails stays dirty. */
+ * whatever fails stays dirty.
+ *
+ * When is it clean?  A local file system takes what it can keep; what happens to its disk happens
+ * to files written without cte, too.  Network file systems may take bytes and refuse them later:
+ * there, and where the configuration asks for it, nothing is clean before fdatasync() said so.
+ */
+#include "file/drain.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/vfs.h>
 #include <unistd.h>
 
 #include "base/log.h"
 #include "file/outside.h"
-#include "file/tracked.h"
 
-struct drain {
-    struct cte__store *store;
-    struct cte__tag_record *record;
-    cte__unit tag;
-    int fd;
-    char *buffer; /* a chunk */
-    uint64_t bytes;
-    cte_status first_error;
+enum {
+    WINDOW_BYTES = 4 << 20,
+    DURABLE_BYTES = 64 << 20, /* of one lane between two fdatasync() */
+    TRIES_MAX = 64,           /* who overwrites a chunk for ever is told, not followed */
 };
 
-/* Reads a range of a chunk as the snapshot has it, and writes it to the real file. */
-static cte_status drain_range(struct drain *drain, const struct cte__snapshot *snapshot,
-                              uint64_t chunk, const struct cte__piece *range)
+struct cte__drain_pending {
+    uint64_t chunk;
+    struct cte__snapshot *snapshot;
+};
+
+/* ---- life ----------------------------------------------------------------------------------- */
+
+/* True for file systems that may report what went wrong with a write only when it is synced. */
+static bool reports_late(int fd)
 {
-    struct cte__piece_list missing = {0};
-    cte_status status = cte__snapshot_read(drain->store, snapshot, range, 1, &missing);
-    if (status == CTE_OK && missing.count > 0)
-        status = CTE_ERR_STORE_CORRUPT;
-    free(missing.pieces);
-    if (status == CTE_OK)
-        status = cte__fd_write_all(drain->fd, range->base, range->length,
-                                   chunk * drain->record->chunk_bytes + range->offset);
-    if (status == CTE_OK)
-        drain->bytes += range->length;
-    return status;
+    /* NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Lustre, GPFS, BeeGFS, PanFS, OrangeFS. */
+    static const uint32_t network[] = {0x6969,     0x517b,     0xff534d42, 0xfe534d42, 0x65735546,
+                                       0x01021997, 0x00c36400, 0x5346414f, 0x0bd00bd0, 0x47504653,
+                                       0x19830326, 0xaad7aaea, 0x20030528};
+    struct statfs fs;
+    if (fstatfs(fd, &fs) != 0)
+        return true;
+    for (size_t i = 0; i < sizeof network / sizeof network[0]; i++)
+        if ((uint32_t)fs.f_type == network[i])
+            return true;
+    return false;
 }
 
-/* The dirty byte ranges of a chunk, joined where they touch; each has its place in the buffer. */
-static cte_status dirty_ranges(const struct drain *drain, const struct cte__snapshot *snapshot,
+cte_status cte__drain_begin(struct cte__drain *drain)
+{
+    drain->store = drain->client->store;
+    drain->record = cte__tag_at(drain->store, drain->tag);
+    drain->durable = drain->client->config->sync_pfs || reports_late(drain->fd);
+    drain->window_bytes = cte__max(WINDOW_BYTES, drain->record->chunk_bytes);
+    if (posix_memalign((void **)&drain->buffer, CTE__PAGE_BYTES, drain->window_bytes) != 0)
+        return -ENOMEM;
+    cte__real_begin(drain->store, drain->tag, drain->fd);
+    return CTE_OK;
+}
+
+void cte__drain_end(struct cte__drain *drain)
+{
+    cte__real_end(drain->store, drain->tag, drain->fd);
+    free(drain->ranges.pieces);
+    free(drain->chunk_ranges.pieces);
+    free(drain->pending);
+    free(drain->buffer);
+}
+
+/* The first error is the one to be told; all that fails because the real file refuses is one. */
+static void note_error(struct cte__drain *drain, uint64_t offset, cte_status status)
+{
+    if (drain->first_error != CTE_OK)
+        return;
+    drain->first_error = status;
+    cte__log_error("%s: bytes from %llu could not be drained: %s; they are kept in the store "
+                   "(cte drain retries)",
+                   drain->record->path, (unsigned long long)offset, cte_status_string(status));
+}
+
+/* ---- reading -------------------------------------------------------------------------------- */
+
+/* The dirty byte ranges of a chunk, joined where they touch; each has its place in `buffer`. */
+static cte_status dirty_ranges(const struct cte__snapshot *snapshot, char *buffer,
                                struct cte__piece_list *ranges)
 {
     cte_status status = CTE_OK;
+    ranges->count = 0;
     for (size_t i = 0; i < snapshot->list.count && status == CTE_OK; i++) {
         const struct cte__span *span = &snapshot->list.spans[i];
         uint64_t start = cte__pages_to_bytes(span->index);
         if (span->state == CTE__PAGE_DIRTY)
             status = cte__piece_list_add(ranges, start, cte__pages_to_bytes(span->count),
-                                         drain->buffer + start);
+                                         buffer + start);
         if (span->state != CTE__PAGE_PARTIAL)
             continue;
         for (uint32_t r = 0; r < span->run_list->count && status == CTE_OK; r++) {
             struct cte__run run = span->run_list->run[r];
             if (cte__run_dirty(run))
                 status = cte__piece_list_add(ranges, start + run.start, cte__run_length(run),
-                                             drain->buffer + start + run.start);
+                                             buffer + start + run.start);
         }
     }
     return status;
 }
 
-static cte_status drain_chunk(struct drain *drain, uint64_t chunk)
+static cte_status read_ranges(const struct cte__drain *drain, const struct cte__snapshot *snapshot)
+{
+    const struct cte__piece_list *ranges = &drain->chunk_ranges;
+    struct cte__piece_list missing = {0};
+    cte_status status =
+        cte__snapshot_read(drain->store, snapshot, ranges->pieces, ranges->count, &missing);
+    if (status == CTE_OK && missing.count > 0)
+        status = CTE_ERR_STORE_CORRUPT;
+    free(missing.pieces);
+    return status;
+}
+
+/* Adds what was read of a chunk to what the window writes. */
+static cte_status add_to_window(struct cte__drain *drain, uint64_t at)
+{
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < drain->chunk_ranges.count && status == CTE_OK; i++) {
+        const struct cte__piece *piece = &drain->chunk_ranges.pieces[i];
+        status =
+            cte__piece_list_add(&drain->ranges, at + piece->offset, piece->length, piece->base);
+    }
+    return status;
+}
+
+static cte_status reserve_pending(struct cte__drain *drain)
+{
+    if (drain->pending_count < drain->pending_capacity)
+        return CTE_OK;
+    size_t capacity = drain->pending_capacity ? drain->pending_capacity * 2 : 64;
+    struct cte__drain_pending *larger = realloc(drain->pending, capacity * sizeof *larger);
+    if (!larger)
+        return -ENOMEM;
+    drain->pending = larger;
+    drain->pending_capacity = capacity;
+    return CTE_OK;
+}
+
+static void free_snapshot(struct cte__snapshot *snapshot)
+{
+    cte__snapshot_free(snapshot);
+    free(snapshot);
+}
+
+/* One try to read what is dirty of a chunk, whose place in the window is `at`.  -EAGAIN: it changed
+ * meanwhile. */
+static cte_status read_chunk(struct cte__drain *drain, uint64_t chunk, uint64_t at)
 {
     struct cte__blob_key key = cte__chunk_key(drain->tag, &chunk);
-    struct cte__snapshot snapshot;
-    struct cte__piece_list ranges = {0};
-    cte_status status = cte__blob_snapshot(drain->store, &key, &snapshot);
-    if (status != CTE_OK)
+    cte_status status = reserve_pending(drain);
+    struct cte__snapshot *snapshot = malloc(sizeof *snapshot);
+    if (status == CTE_OK && !snapshot)
+        status = -ENOMEM;
+    if (status == CTE_OK)
+        status = cte__blob_snapshot(drain->store, &key, snapshot);
+    if (status != CTE_OK) {
+        free(snapshot);
         return status;
-    status = dirty_ranges(drain, &snapshot, &ranges);
-    for (size_t i = 0; i < ranges.count && status == CTE_OK; i++)
-        status = drain_range(drain, &snapshot, chunk, &ranges.pieces[i]);
-    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(drain->store, &key, &snapshot))
+    }
+    status = dirty_ranges(snapshot, drain->buffer + at, &drain->chunk_ranges);
+    bool any = drain->chunk_ranges.count > 0;
+    if (status == CTE_OK && any)
+        status = read_ranges(drain, snapshot);
+    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(drain->store, &key, snapshot))
         status = -EAGAIN;
-    if (status == CTE_OK && ranges.count > 0)
-        status = cte__blob_mark_clean(drain->store, &key, &snapshot);
-    free(ranges.pieces);
-    cte__snapshot_free(&snapshot);
+    if (status == CTE_OK && any)
+        status = add_to_window(drain, at);
+    if (status == CTE_OK && any)
+        drain->pending[drain->pending_count++] = (struct cte__drain_pending){chunk, snapshot};
+    else
+        free_snapshot(snapshot);
     return status;
 }
 
-/* A chunk that is overwritten while it is drained is taken again; somebody who overwrites it for
- * ever is told, not followed. */
-static void drain_chunk_until_done(struct drain *drain, uint64_t chunk)
+/* Gathers what is dirty of the chunks, which lie in one window. */
+static void read_window(struct cte__drain *drain, uint64_t start, const uint64_t *chunks,
+                        size_t count)
 {
-    enum { TRIES_MAX = 64 };
-    cte_status status = -EAGAIN;
-    for (int i = 0; i < TRIES_MAX && status == -EAGAIN; i++)
-        status = drain_chunk(drain, chunk);
-    if (status == CTE_OK)
-        return;
-    if (drain->first_error == CTE_OK)
-        cte__log_error("%s: bytes from %llu could not be drained: %s; they are kept in the store "
-                       "(cte drain retries)",
-                       drain->record->path,
-                       (unsigned long long)(chunk * drain->record->chunk_bytes),
-                       cte_status_string(status));
-    drain->first_error = drain->first_error != CTE_OK ? drain->first_error : status;
+    drain->ranges.count = 0;
+    for (size_t i = 0; i < count; i++) {
+        uint64_t at = chunks[i] * drain->record->chunk_bytes - start;
+        cte_status status = -EAGAIN;
+        for (int try = 0; try < TRIES_MAX && status == -EAGAIN; try++)
+            status = read_chunk(drain, chunks[i], at);
+        if (status != CTE_OK)
+            note_error(drain, start + at, status);
+    }
 }
 
-static void drain_lane(struct drain *drain, const struct cte__mutex *lane, const uint64_t *chunks,
-                       size_t count)
+/* ---- writing -------------------------------------------------------------------------------- */
+
+static cte_status write_ranges(struct cte__drain *drain, uint64_t start)
 {
-    for (size_t i = 0; i < count; i++)
-        if (cte__tracked_lane(drain->record, chunks[i]) == lane)
-            drain_chunk_until_done(drain, chunks[i]);
+    cte_status status = CTE_OK;
+    for (size_t i = 0; i < drain->ranges.count && status == CTE_OK; i++) {
+        const struct cte__piece *range = &drain->ranges.pieces[i];
+        status = cte__fd_write_all(drain->fd, range->base, range->length, start + range->offset);
+        drain->pending_bytes += status == CTE_OK ? range->length : 0;
+    }
+    return status;
 }
 
-/* Processes that drain the same file together share the lanes: first whichever is free, then, since
- * the caller was promised everything, those that others were busy with. */
-static void drain_lanes(struct drain *drain, const uint64_t *chunks, size_t count)
+/* While the PFS is waited for, nothing of this process is in the way of forks. */
+static cte_status write_window(struct cte__drain *drain, uint64_t start)
 {
-    struct cte__file_state *file = &drain->record->file;
-    uint32_t first = cte__store_self(drain->store), busy = 0;
-    for (uint32_t i = 0; i < CTE__DRAIN_LANES; i++) {
-        uint32_t lane = (first + i) % CTE__DRAIN_LANES;
-        bool died;
-        if (!cte__mutex_trylock(&file->lane[lane], &died)) {
-            busy |= 1u << lane;
-            continue;
+    if (drain->background)
+        cte__background_block(drain->background);
+    cte_status status = write_ranges(drain, start);
+    if (drain->background)
+        cte__background_unblock(drain->background);
+    return status;
+}
+
+static cte_status sync_real(struct cte__drain *drain)
+{
+    if (drain->background)
+        cte__background_block(drain->background);
+    cte_status status = fdatasync(drain->fd) == 0 ? CTE_OK : -errno;
+    if (drain->background)
+        cte__background_unblock(drain->background);
+    return status;
+}
+
+static cte_status mark_clean(struct cte__drain *drain, const struct cte__drain_pending *pending)
+{
+    struct cte__blob_key key = cte__chunk_key(drain->tag, &pending->chunk);
+    cte_status status = cte__blob_mark_clean(drain->store, &key, pending->snapshot);
+    if (status == CTE_OK && drain->drop)
+        status = cte__blob_drop_clean(drain->store, &key);
+    return status;
+}
+
+/* What was written becomes clean; or, `refused`, stays as it is. */
+static void settle(struct cte__drain *drain, cte_status refused)
+{
+    uint64_t chunk_bytes = drain->record->chunk_bytes;
+    if (drain->pending_count > 0 && refused == CTE_OK && drain->durable)
+        refused = sync_real(drain);
+    if (refused != CTE_OK) {
+        drain->stopped = true;
+        note_error(drain, drain->pending[0].chunk * chunk_bytes, refused);
+    }
+    for (size_t i = 0; i < drain->pending_count; i++) {
+        cte_status status = refused == CTE_OK ? mark_clean(drain, &drain->pending[i]) : CTE_OK;
+        if (status != CTE_OK)
+            note_error(drain, drain->pending[i].chunk * chunk_bytes, status);
+        free_snapshot(drain->pending[i].snapshot);
+    }
+    drain->bytes += refused == CTE_OK ? drain->pending_bytes : 0;
+    drain->pending_count = 0;
+    drain->pending_bytes = 0;
+}
+
+static uint64_t window_of(const struct cte__drain *drain, uint64_t chunk)
+{
+    return chunk * drain->record->chunk_bytes / drain->window_bytes;
+}
+
+static size_t window_chunks(const struct cte__drain *drain, const uint64_t *chunks, size_t count)
+{
+    size_t n = 1;
+    while (n < count && window_of(drain, chunks[n]) == window_of(drain, chunks[0]))
+        n++;
+    return n;
+}
+
+void cte__drain_chunks(struct cte__drain *drain, const uint64_t *chunks, size_t count)
+{
+    for (size_t i = 0, n; i < count && !drain->stopped; i += n) {
+        uint64_t start = window_of(drain, chunks[i]) * drain->window_bytes;
+        n = window_chunks(drain, chunks + i, count - i);
+        read_window(drain, start, chunks + i, n);
+        cte_status status = write_window(drain, start);
+        if (status != CTE_OK || !drain->durable)
+            settle(drain, status);
+    }
+    if (drain->pending_count > 0)
+        settle(drain, CTE_OK);
+}
+
+/* ---- order ---------------------------------------------------------------------------------- */
+
+static uint32_t lane_number(const struct cte__drain *drain, uint64_t chunk)
+{
+    return (uint32_t)(cte__tracked_lane(drain->record, chunk) - drain->record->file.lane);
+}
+
+static int compare_chunks(const void *a, const void *b, void *context)
+{
+    const struct cte__drain *drain = context;
+    uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+    if (drain->durable && lane_number(drain, x) != lane_number(drain, y))
+        return lane_number(drain, x) < lane_number(drain, y) ? -1 : 1;
+    return (x > y) - (x < y);
+}
+
+void cte__drain_sort(const struct cte__drain *drain, uint64_t *chunks, size_t count)
+{
+    if (count > 0)
+        qsort_r(chunks, count, sizeof *chunks, compare_chunks, (void *)drain);
+}
+
+size_t cte__drain_group(const struct cte__drain *drain, const uint64_t *chunks, size_t count)
+{
+    if (!drain->durable)
+        return window_chunks(drain, chunks, count);
+    size_t n = 1, most = cte__max(DURABLE_BYTES / drain->record->chunk_bytes, 1);
+    while (n < count && n < most && lane_number(drain, chunks[n]) == lane_number(drain, chunks[0]))
+        n++;
+    return n;
+}
+
+/* ---- a whole file --------------------------------------------------------------------------- */
+
+/* Who waits pays for what it wrote before it goes on, with no lane locked. */
+static void pay(struct cte__drain *drain, uint64_t bytes_before)
+{
+    uint64_t ns = cte__drain_pace(drain->store, drain->bytes - bytes_before,
+                                  drain->client->config->drain_bytes_per_s_max);
+    struct timespec rest = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    while (ns > 0 && nanosleep(&rest, &rest) != 0 && errno == EINTR)
+        ;
+}
+
+/* Drains a group if nobody has its lane, or (`wait`) when they are done.  False: busy. */
+static bool drain_group(struct cte__drain *drain, const uint64_t *chunks, size_t count, bool wait)
+{
+    struct cte__mutex *lane = cte__tracked_lane(drain->record, chunks[0]);
+    uint64_t before = drain->bytes;
+    bool died;
+    cte__drain_hurry(drain->store);
+    if (wait)
+        cte__lane_lock(lane);
+    else if (!cte__mutex_trylock(lane, &died))
+        return false;
+    cte__drain_chunks(drain, chunks, count);
+    cte__mutex_unlock(lane);
+    pay(drain, before);
+    return true;
+}
+
+struct group {
+    size_t first, count;
+    bool done;
+};
+
+/* Processes that drain the same file together begin at different places and take what is free;
+ * then, since each was promised everything, they wait for what others were busy with. */
+static void drain_groups(struct cte__drain *drain, struct group *groups, size_t count,
+                         const uint64_t *chunks)
+{
+    size_t share = (cte__store_self(drain->store) - 1u) % CTE__DRAIN_LANES;
+    size_t begin = count * share / CTE__DRAIN_LANES;
+    for (int wait = 0; wait <= 1; wait++)
+        for (size_t i = 0; i < count && !drain->stopped; i++) {
+            struct group *group = &groups[(begin + i) % count];
+            if (!group->done)
+                group->done = drain_group(drain, chunks + group->first, group->count, wait);
         }
-        drain_lane(drain, &file->lane[lane], chunks, count);
-        cte__mutex_unlock(&file->lane[lane]);
+}
+
+static cte_status drain_all(struct cte__drain *drain, uint64_t *chunks, size_t count)
+{
+    struct group *groups = malloc(count * sizeof *groups);
+    size_t group_count = 0;
+    if (!groups)
+        return -ENOMEM;
+    cte__drain_sort(drain, chunks, count);
+    for (size_t i = 0, n; i < count; i += n) {
+        n = cte__drain_group(drain, chunks + i, count - i);
+        groups[group_count++] = (struct group){.first = i, .count = n};
     }
-    for (uint32_t lane = 0; lane < CTE__DRAIN_LANES; lane++) {
-        if (!(busy & 1u << lane))
-            continue;
-        cte__lane_lock(&file->lane[lane]);
-        drain_lane(drain, &file->lane[lane], chunks, count);
-        cte__mutex_unlock(&file->lane[lane]);
-    }
+    drain_groups(drain, groups, group_count, chunks);
+    free(groups);
+    return drain->first_error;
 }
 
 /* Bytes that were never written at the end of a file exist by its size only. */
-static cte_status drain_size(struct drain *drain)
+static cte_status drain_size(struct cte__drain *drain)
 {
     struct stat st;
     cte_status status = CTE_OK;
@@ -154,192 +405,29 @@ static cte_status drain_size(struct drain *drain)
     return status;
 }
 
-cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t *bytes)
+cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes)
 {
-    struct cte__tag_record *record = cte__tag_at(store, tag);
-    struct drain drain = {.store = store, .record = record, .tag = tag, .fd = fd};
+    struct cte__drain drain = {.client = client, .tag = tag, .fd = fd};
     uint64_t *chunks = NULL;
     size_t count = 0;
     *bytes = 0;
-    cte__store_sweep_if_wanted(store);
-    cte_status status = cte__tracked_chunks(store, tag, &chunks, &count);
-    if (status == CTE_OK && count > 0 &&
-        posix_memalign((void **)&drain.buffer, CTE__PAGE_BYTES, record->chunk_bytes) != 0)
-        status = -ENOMEM;
-    cte__real_begin(store, tag, fd);
-    if (status == CTE_OK && count > 0) {
-        drain_lanes(&drain, chunks, count);
-        status = drain.first_error;
+    cte__store_sweep_if_wanted(client->store);
+    cte_status status = cte__tracked_chunks(client->store, tag, &chunks, &count);
+    if (status == CTE_OK)
+        status = cte__drain_begin(&drain);
+    if (status != CTE_OK) {
+        free(chunks);
+        return status;
     }
+    if (count > 0)
+        status = drain_all(&drain, chunks, count);
     if (status == CTE_OK)
         status = drain_size(&drain);
-    cte__real_end(store, tag, fd);
-    free(drain.buffer);
+    cte__drain_end(&drain);
     free(chunks);
     *bytes = drain.bytes;
+    /* The caller is told now. */
+    cte__drain_note(&drain.record->file, status);
+    (void)cte__drain_take_failure(&drain.record->file);
     return status;
-}
-
-/* ---- files that nobody has open ------------------------------------------------------------- */
-
-/* What is needed of a record, copied while the list of names is locked. */
-struct unopened_file {
-    char *path;
-    uint64_t device, inode;
-    cte_file_mode mode;
-    cte_file_drain_policy drain;
-};
-
-struct unopened {
-    struct cte__store *store;
-    const char *path; /* NULL: all */
-    bool force;
-    bool leaving; /* others that have the store may do it */
-    struct unopened_file *files;
-    size_t count, capacity;
-};
-
-static bool wanted(const struct unopened *list, const struct cte__tag_record *record)
-{
-    if (list->path && strcmp(list->path, record->path) != 0)
-        return false;
-    if (record->file.mode == CTE_FILE_MODE_SCRATCH || cte__file_has_openers(&record->file) ||
-        atomic_load(&record->file.settled))
-        return false;
-    return list->force || record->file.drain != CTE_FILE_DRAIN_NEVER;
-}
-
-static cte_status add_file(void *context, cte__unit unit, const struct cte__entry *entry)
-{
-    struct unopened *list = context;
-    (void)unit;
-    if (entry->type != CTE__ENTRY_FILE)
-        return CTE_OK;
-    struct cte__tag_record *record = cte__tag_at(list->store, cte__entry_record(entry));
-    if (!wanted(list, record))
-        return CTE_OK;
-    /* Who names the file, or asks for all, takes its kept data for the right one. */
-    if (list->force)
-        atomic_store(&record->file.orphaned, 0);
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 64;
-        struct unopened_file *larger = realloc(list->files, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        list->files = larger;
-        list->capacity = capacity;
-    }
-    char *path = strdup(record->path);
-    if (!path)
-        return -ENOMEM;
-    list->files[list->count++] = (struct unopened_file){
-        path, record->file.device, record->file.inode, (cte_file_mode)record->file.mode,
-        (cte_file_drain_policy)record->file.drain};
-    return CTE_OK;
-}
-
-/* Opens the real file, if it is still the same one. */
-static cte_status open_real(const struct unopened_file *file, int *fd)
-{
-    struct stat st;
-    *fd = open(file->path, O_RDWR | O_CLOEXEC);
-    if (*fd < 0 && errno == EACCES)
-        *fd = open(file->path, O_WRONLY | O_CLOEXEC);
-    cte_status status = *fd < 0 || fstat(*fd, &st) != 0 ? -errno : CTE_OK;
-    if (status == CTE_OK &&
-        ((uint64_t)st.st_dev != file->device || (uint64_t)st.st_ino != file->inode))
-        status = -ESTALE;
-    if (status != CTE_OK && *fd >= 0)
-        close(*fd);
-    return status;
-}
-
-/* Opens the file as any program does, so that nobody takes its record away meanwhile. */
-cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_file_mode mode,
-                             cte_file_drain_policy drain, uint64_t *bytes)
-{
-    cte__unit tag;
-    *bytes = 0;
-    cte_status status = cte__tracked_open(client, fd, path, mode, drain, 0, &tag);
-    if (status != CTE_OK)
-        return status;
-    uint64_t start = cte__monotonic_ns();
-    status = cte__drain(client->store, tag, fd, bytes);
-    cte__tracked_close(client, tag, fd);
-    cte_file_stats stats = {.bytes_drained = *bytes, .drain_ns = cte__monotonic_ns() - start};
-    cte__client_summarise(client, path, &stats);
-    return status;
-}
-
-static cte_status drain_unopened_file(cte_client *client, const struct unopened_file *file,
-                                      uint64_t *bytes)
-{
-    int fd;
-    *bytes = 0;
-    cte_status status = open_real(file, &fd);
-    if (status != CTE_OK) {
-        cte__log_error(
-            "%s: cannot be opened to take what was written to it: %s; the data is kept in "
-            "the store",
-            file->path, cte_status_string(status));
-        return status;
-    }
-    status = cte__drain_closed(client, file->path, fd, file->mode, file->drain, bytes);
-    close(fd);
-    return status;
-}
-
-/* True for a file that is not where it was while others have the store: whoever closed it may have
- * kept its descriptor (kept.c).  The last to leave tells if nobody had. */
-static bool is_left_to_others(const struct unopened *list, const struct unopened_file *file)
-{
-    struct stat st;
-    bool in_place = stat(file->path, &st) == 0 && (uint64_t)st.st_dev == file->device &&
-                    (uint64_t)st.st_ino == file->inode;
-    return list->leaving && !in_place && cte__slots_live(list->store) > 1;
-}
-
-/* Drains the files that nobody has open right now; `*found` is their number. */
-static cte_status drain_pass(cte_client *client, struct unopened *list, cte__drained_visitor visit,
-                             void *context, size_t *found)
-{
-    struct cte__store *store = client->store;
-    cte_status status =
-        cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_file, list);
-    *found = 0;
-    for (size_t i = 0; i < list->count; i++) {
-        cte_store_drained drained = {.path = list->files[i].path};
-        if (!is_left_to_others(list, &list->files[i])) {
-            drained.status = drain_unopened_file(client, &list->files[i], &drained.bytes_drained);
-            cte_status visited = visit ? visit(context, &drained) : CTE_OK;
-            status = status != CTE_OK           ? status
-                     : drained.status != CTE_OK ? drained.status
-                                                : visited;
-            ++*found;
-        }
-        free(list->files[i].path);
-    }
-    free(list->files);
-    return status;
-}
-
-cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
-                                    cte__drained_visitor visit, void *context)
-{
-    enum { PASSES_MAX = 64 };
-    cte_status status = CTE_OK;
-    size_t found = 1;
-    /* Who wrote to a file and left while this process had it open to drain it, left the rest to
-     * this process: look again until nothing is left. */
-    for (int i = 0; i < PASSES_MAX && found > 0 && status == CTE_OK; i++) {
-        struct unopened list = {
-            .store = client->store, .path = path, .force = force, .leaving = !visit};
-        status = drain_pass(client, &list, visit, context, &found);
-    }
-    return status;
-}
-
-cte_status cte__drain_unopened(cte_client *client, const char *path, bool force)
-{
-    return cte__drain_unopened_each(client, path, force, NULL, NULL);
 }

@@ -8,6 +8,7 @@
 
 #include "base/log.h"
 #include "base/util.h"
+#include "file/drain.h"
 #include "file/grace.h"
 #include "file/kept.h"
 #include "file/pointer.h"
@@ -75,6 +76,7 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             file->client = client;
             file->chunk_bytes = cte__tag_at(client->store, file->tag)->chunk_bytes;
             file->path = absolute;
+            cte__eager_join(file);
             if (file->writable && !file->scratch && file->drain != CTE_FILE_DRAIN_NEVER)
                 cte__grace_add(client);
             file->prefetch = cte__prefetch_new(file);
@@ -100,6 +102,7 @@ static cte_status discard(cte_file *file)
     if (file->client) {
         cte__prefetch_free(file->prefetch);
         cte__pointer_release(file);
+        cte__eager_leave(file);
         cte__tracked_close(file->client, file->tag, file->fd);
         status = cte__client_release(file->client);
     }
@@ -240,7 +243,7 @@ cte_status cte_file_drain(cte_file *file)
     cte_status status = drain_fd(file, &fd);
     if (status != CTE_OK)
         return status;
-    status = cte__drain(file->client->store, file->tag, fd, &bytes);
+    status = cte__drain(file->client, file->tag, fd, &bytes);
     if (fd != file->fd && close(fd) != 0 && status == CTE_OK)
         status = -errno;
     file->stats.bytes_drained += bytes;
@@ -252,8 +255,9 @@ cte_status cte_file_sync(cte_file *file)
 {
     if (!file->client)
         return !file->writable || fdatasync(file->fd) == 0 ? CTE_OK : -errno;
+    /* Nobody waited when draining in the background failed: whoever asks next is told. */
     if (!file->client->config->sync_pfs || file->scratch)
-        return CTE_OK;
+        return cte__drain_take_failure(&cte__tag_at(file->client->store, file->tag)->file);
     cte_status status = cte_file_drain(file);
     if (status == CTE_OK && file->writable && fdatasync(file->fd) != 0)
         status = -errno;
@@ -274,10 +278,21 @@ void cte_file_get_stats(const cte_file *file, cte_file_stats *stats)
         .bytes_read_store = file->stats.bytes_read_store,
         .bytes_drained = file->stats.bytes_drained,
         .drain_ns = file->stats.drain_ns,
+        .bytes_drained_background = file->client ? atomic_load(&file->open->bytes_drained) : 0,
     };
 }
 
 /* ---- close ---------------------------------------------------------------------------------- */
+
+/* Brings what was written to where the policy wants it before the handle goes. */
+static cte_status drain_at_close(cte_file *file)
+{
+    if (!file->writable || file->scratch || file->drain == CTE_FILE_DRAIN_NEVER)
+        return CTE_OK;
+    if (file->drain == CTE_FILE_DRAIN_ASYNC && cte__kept_add(file->client, file) == CTE_OK)
+        return cte__drain_take_failure(&cte__tag_at(file->client->store, file->tag)->file);
+    return cte_file_drain(file);
+}
 
 cte_status cte_file_close(cte_file *file)
 {
@@ -287,10 +302,9 @@ cte_status cte_file_close(cte_file *file)
     /* All writes of those that close together are in before anybody drains. */
     if (file->comm.rank_count > 1 && file->comm.barrier)
         status = file->comm.barrier(file->comm.context);
-    if (file->client && file->writable && !file->scratch &&
-        (file->drain == CTE_FILE_DRAIN_ON_CLOSE ||
-         (file->drain == CTE_FILE_DRAIN_ASYNC && cte__kept_add(file->client, file) != CTE_OK))) {
-        cte_status drained = cte_file_drain(file);
+    if (file->client) {
+        cte__eager_close(file);
+        cte_status drained = drain_at_close(file);
         status = status == CTE_OK ? drained : status;
     }
     cte_file_stats stats;

@@ -27,6 +27,10 @@ struct cte_file {
     uint32_t pointer_claimed; /* its number + 1; 0: none */
     char *path;
     struct cte__prefetch *prefetch; /* NULL: nothing is read ahead */
+    struct cte__open_file *open;    /* of a tracked file: the process's own */
+    cte_file *next_writer;          /* with the client's lock held */
+    bool eager;                     /* a writer: the background thread may drain to it */
+    bool closing;                   /* counted in open->closers */
 
     struct {
         _Atomic uint64_t bytes_written, bytes_read, bytes_written_through, bytes_read_store,

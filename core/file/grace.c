@@ -12,8 +12,8 @@
 
 #include "base/log.h"
 #include "config/signals.h"
+#include "file/drain.h"
 #include "file/kept.h"
-#include "file/tracked.h"
 
 enum { CLIENTS_MAX = 16, STACK_BYTES = 256 << 10 };
 

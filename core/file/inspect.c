@@ -12,6 +12,7 @@
 #include <cte/store.h>
 
 #include "base/log.h"
+#include "file/drain.h"
 
 cte_status cte_store_open_existing(const cte_config *config, cte_client **out)
 {
@@ -51,7 +52,15 @@ cte_status cte_store_get_usage(cte_client *client, cte_store_usage *usage)
     struct stat status;
     if (fstat(store->segment_fd, &status) != 0)
         return -errno;
-    *usage = (cte_store_usage){.segment_bytes = (uint64_t)status.st_blocks * BLOCK_BYTES};
+    const struct cte__drain_state *drain = &store->header->drain;
+    *usage = (cte_store_usage){
+        .segment_bytes = (uint64_t)status.st_blocks * BLOCK_BYTES,
+        .bytes_drained = atomic_load(&drain->bytes_drained),
+        .bytes_drained_background = atomic_load(&drain->bytes_drained_background),
+        .bytes_evicted = atomic_load(&drain->bytes_evicted),
+        .bytes_written_through = atomic_load(&drain->bytes_written_through),
+        .drain_failures = atomic_load(&drain->failures),
+    };
     for (uint32_t i = 0; i < store->header->unit_arena_count; i++) {
         const struct cte__arena *arena = store->unit_arenas[i].arena;
         uint32_t free_units = atomic_load_explicit(&arena->free_count, memory_order_relaxed);
@@ -99,22 +108,15 @@ cte_status cte__file_names(struct cte__store *store, struct cte__file_names *nam
     return cte__tag_each(store, cte__tag_at(store, store->header->root_tag), add_identity, names);
 }
 
-static bool has_it_open(const cte_client *client, cte__unit tag)
-{
-    const struct cte__open_file *open = client->open_files;
-    while (open && open->tag != tag)
-        open = open->next;
-    return open != NULL;
-}
-
-cte_status cte__file_hold(cte_client *client, const struct cte__file_identity *name,
-                          struct cte__held_file *held)
+cte_status cte__file_enter(cte_client *client, const struct cte__file_identity *name,
+                           struct cte__held_file *held)
 {
     struct cte__tag_key key = {name, sizeof *name, CTE__ENTRY_FILE, NULL, 0};
     struct cte__store *store = client->store;
     bool created;
     held->client = client;
     held->self = cte__store_self(store);
+    held->locked = false;
     if (held->self == 0)
         return -EUSERS;
     pthread_mutex_lock(&client->lock);
@@ -124,17 +126,28 @@ cte_status cte__file_hold(cte_client *client, const struct cte__file_identity *n
         return status;
     }
     held->record = cte__tag_at(store, held->tag);
-    held->open_here = has_it_open(client, held->tag);
+    held->open_here = cte__open_find_locked(client, held->tag) != NULL;
+    return CTE_OK;
+}
+
+cte_status cte__file_hold(cte_client *client, const struct cte__file_identity *name,
+                          struct cte__held_file *held)
+{
+    cte_status status = cte__file_enter(client, name, held);
+    if (status != CTE_OK)
+        return status;
     /* Whoever opens or closes the file waits here; a truncation that somebody died in is left to
      * those who have the real file. */
-    cte__tracked_lock(store, held->tag, -1);
+    cte__tracked_lock(client->store, held->tag, -1);
+    held->locked = true;
     return CTE_OK;
 }
 
 void cte__file_release(struct cte__held_file *held)
 {
     struct cte__store *store = held->client->store;
-    cte__tracked_unlock(store, held->tag);
+    if (held->locked)
+        cte__tracked_unlock(store, held->tag);
     if (!held->open_here) {
         cte_status status = cte__file_leave(store, held->tag, held->self);
         if (status != CTE_OK)

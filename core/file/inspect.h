@@ -23,8 +23,14 @@ struct cte__held_file {
     struct cte__tag_record *record;
     cte__unit tag;
     uint16_t self;
+    bool locked;
     bool open_here; /* this client has the file open besides */
 };
+
+/* Only keeps the record: others open, close and cut the file meanwhile.  The client is locked until
+ * cte__file_release(). */
+cte_status cte__file_enter(cte_client *client, const struct cte__file_identity *name,
+                           struct cte__held_file *held);
 
 /* CTE_ERR_NOT_FOUND if the record is gone; after success cte__file_release() must follow. */
 cte_status cte__file_hold(cte_client *client, const struct cte__file_identity *name,

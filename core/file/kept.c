@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
-#include "file/tracked.h"
+#include "file/drain.h"
 
 /* A process has not many descriptors: the oldest file is drained when there are more. */
 enum { KEPT_MAX = 128 };
@@ -26,6 +26,10 @@ struct cte__kept_file {
     uint64_t device, inode;
     cte_file_mode mode;
     cte_file_drain_policy drain;
+    bool borrowed;   /* by the background thread */
+    bool again;      /* it was opened and closed since it was borrowed */
+    uint64_t due_ns; /* for it: not before; CLOCK_MONOTONIC */
+    uint64_t bytes_drained;
     char path[]; /* when it was opened */
 };
 
@@ -35,18 +39,25 @@ static void free_kept(struct cte__kept_file *kept)
     free(kept);
 }
 
-static bool is_deleted(const struct cte__kept_file *kept)
+bool cte__kept_is_deleted(const struct cte__kept_file *kept)
 {
     struct stat st;
     return fstat(kept->fd, &st) == 0 && st.st_nlink == 0;
+}
+
+cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, cte__unit *tag)
+{
+    return cte__kept_is_deleted(kept)
+               ? cte__tracked_open(client, kept->fd, kept->path, CTE_FILE_MODE_SCRATCH,
+                                   CTE_FILE_DRAIN_NEVER, 0, tag)
+               : cte__tracked_open(client, kept->fd, kept->path, kept->mode, kept->drain, 0, tag);
 }
 
 /* Nobody can read it any more: the last to leave a scratch file drops its data. */
 static cte_status drop(cte_client *client, const struct cte__kept_file *kept)
 {
     cte__unit tag;
-    cte_status status = cte__tracked_open(client, kept->fd, kept->path, CTE_FILE_MODE_SCRATCH,
-                                          CTE_FILE_DRAIN_NEVER, 0, &tag);
+    cte_status status = cte__kept_open(client, kept, &tag);
     if (status == CTE_OK)
         cte__tracked_close(client, tag, kept->fd);
     return status;
@@ -57,9 +68,10 @@ static cte_status drop(cte_client *client, const struct cte__kept_file *kept)
 static void finish(cte_client *client, struct cte__kept_file *kept)
 {
     uint64_t bytes;
-    cte_status status = is_deleted(kept) ? drop(client, kept)
-                                         : cte__drain_closed(client, kept->path, kept->fd,
-                                                             kept->mode, kept->drain, &bytes);
+    cte_status status =
+        cte__kept_is_deleted(kept)
+            ? drop(client, kept)
+            : cte__drain_closed(client, kept->path, kept->fd, kept->mode, kept->drain, &bytes);
     if (status != CTE_OK)
         cte__log_error("%s: not drained yet: %s", kept->path, cte_status_string(status));
     free_kept(kept);
@@ -78,7 +90,7 @@ static struct cte__kept_file *take_first(cte_client *client, bool deleted_only)
     struct cte__kept_file *kept = NULL;
     pthread_mutex_lock(&client->lock);
     struct cte__kept_file **link = &client->kept_files;
-    while (deleted_only && *link && !is_deleted(*link))
+    while (*link && ((*link)->borrowed || (deleted_only && !cte__kept_is_deleted(*link))))
         link = &(*link)->next;
     if (*link)
         kept = take(client, link);
@@ -95,11 +107,15 @@ static struct cte__kept_file *append(cte_client *client, struct cte__kept_file *
     while (*link && ((*link)->device != kept->device || (*link)->inode != kept->inode))
         link = &(*link)->next;
     if (*link) {
+        (*link)->again = true;
         extra = kept;
     } else {
         *link = kept;
+        link = &client->kept_files;
+        while ((*link)->borrowed)
+            link = &(*link)->next;
         if (++client->kept_count > KEPT_MAX)
-            extra = take(client, &client->kept_files);
+            extra = take(client, link);
     }
     pthread_mutex_unlock(&client->lock);
     return extra;
@@ -130,8 +146,67 @@ cte_status cte__kept_add(cte_client *client, const cte_file *file)
         finish(client, extra);
     while ((deleted = take_first(client, true)) != NULL)
         finish(client, deleted);
+    cte__background_rouse(client->background);
     return CTE_OK;
 }
+
+/* ---- for the background thread --------------------------------------------------------------- */
+
+bool cte__kept_any_locked(cte_client *client)
+{
+    return client->kept_files != NULL;
+}
+
+struct cte__kept_file *cte__kept_borrow(cte_client *client, uint64_t now_ns, uint64_t *due_ns)
+{
+    struct cte__kept_file *found = NULL;
+    *due_ns = UINT64_MAX;
+    pthread_mutex_lock(&client->lock);
+    for (struct cte__kept_file *kept = client->kept_files; kept && !found; kept = kept->next) {
+        *due_ns = cte__min(*due_ns, kept->due_ns);
+        if (kept->due_ns <= now_ns) {
+            found = kept;
+            found->borrowed = true;
+            found->again = false;
+        }
+    }
+    pthread_mutex_unlock(&client->lock);
+    return found;
+}
+
+int cte__kept_fd(const struct cte__kept_file *kept)
+{
+    return kept->fd;
+}
+
+static void summarise(cte_client *client, const struct cte__kept_file *kept)
+{
+    cte_file_stats stats = {.bytes_drained_background = kept->bytes_drained};
+    cte__client_summarise(client, kept->path, &stats);
+}
+
+void cte__kept_return(cte_client *client, struct cte__kept_file *kept, bool done, uint64_t bytes,
+                      uint64_t due_ns)
+{
+    pthread_mutex_lock(&client->lock);
+    kept->bytes_drained += bytes;
+    kept->due_ns = due_ns;
+    kept->borrowed = false;
+    done = done && !kept->again;
+    if (done) {
+        struct cte__kept_file **link = &client->kept_files;
+        while (*link != kept)
+            link = &(*link)->next;
+        take(client, link);
+    }
+    pthread_mutex_unlock(&client->lock);
+    if (!done)
+        return;
+    summarise(client, kept);
+    free_kept(kept);
+}
+
+/* ---------------------------------------------------------------------------------------------- */
 
 void cte__kept_finish(cte_client *client)
 {

@@ -10,7 +10,28 @@
  * closed, whatever the file's name is then, or dropped if the file was deleted. */
 cte_status cte__kept_add(cte_client *client, const cte_file *file);
 
-/* Drains all that is kept. */
+/* ---- for the background thread --------------------------------------------------------------- */
+
+/* True if anything is kept; the client is locked. */
+bool cte__kept_any_locked(cte_client *client);
+
+/* A file to drain: nobody else takes it until it is returned.  NULL: none is due; *due_ns is when
+ * one is (CLOCK_MONOTONIC), UINT64_MAX: none is kept. */
+struct cte__kept_file *cte__kept_borrow(cte_client *client, uint64_t now_ns, uint64_t *due_ns);
+
+/* Joins its record, which cte__tracked_close() leaves.  Its data is dropped if it was deleted. */
+cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, cte__unit *tag);
+bool cte__kept_is_deleted(const struct cte__kept_file *kept);
+int cte__kept_fd(const struct cte__kept_file *kept);
+
+/* Gives it back.  `done`: it is drained, nothing is kept of it; else it is due again at `due_ns`.
+ * @param bytes  what was drained of it */
+void cte__kept_return(cte_client *client, struct cte__kept_file *kept, bool done, uint64_t bytes,
+                      uint64_t due_ns);
+
+/* ---------------------------------------------------------------------------------------------- */
+
+/* Drains all that is kept; the background thread is gone. */
 void cte__kept_finish(cte_client *client);
 
 #endif

@@ -74,10 +74,12 @@ void cte__real_end(struct cte__store *store, cte__unit tag, int fd)
     struct cte__file_state *file = &cte__tag_at(store, tag)->file;
     struct stat st;
     /* Noted before this writer is gone: whoever dies in between leaves a writer, and then the time
-     * says nothing.  If the file cannot be asked, the old time makes kept data wait for a person.
-     */
-    if (fstat(fd, &st) == 0) {
-        atomic_store(&file->real_changed_ns, changed_ns(&st));
+     * says nothing.  Another writer may note an older time in between: hence the second look.  If
+     * the file cannot be asked, the old time makes kept data wait for a person. */
+    uint64_t seen = 0;
+    while (fstat(fd, &st) == 0 && changed_ns(&st) != seen) {
+        seen = changed_ns(&st);
+        atomic_store(&file->real_changed_ns, seen);
         mark_ours(file, &st);
     }
     atomic_fetch_add(&file->real_changes, 1);

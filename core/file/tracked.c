@@ -402,7 +402,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     return status;
 }
 
-static struct cte__open_file *find_open(cte_client *client, cte__unit tag)
+struct cte__open_file *cte__open_find_locked(const cte_client *client, cte__unit tag)
 {
     struct cte__open_file *open = client->open_files;
     while (open && open->tag != tag)
@@ -413,13 +413,14 @@ static struct cte__open_file *find_open(cte_client *client, cte__unit tag)
 /* The client is locked. */
 static cte_status note_open(cte_client *client, cte__unit tag, uint16_t owner)
 {
-    struct cte__open_file *open = find_open(client, tag);
+    struct cte__open_file *open = cte__open_find_locked(client, tag);
     if (!open) {
         open = calloc(1, sizeof *open);
         if (!open)
             return -ENOMEM;
         open->tag = tag;
         open->owner = owner;
+        open->pass_fd = -1;
         open->next = client->open_files;
         client->open_files = open;
     }
@@ -457,7 +458,8 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         uint64_t pending = atomic_load(&record->file.truncate_to);
         if (pending != 0 && (uint64_t)st.st_size >= pending)
             st.st_size = (off_t)(pending - 1);
-        if (status == CTE_OK && !find_open(client, *tag) && is_first(&record->file, self))
+        if (status == CTE_OK && !cte__open_find_locked(client, *tag) &&
+            is_first(&record->file, self))
             status = first_open(store, *tag, fd, &st, mode, drain);
         else if (status == CTE_OK && cte__retained_is_stale(&record->file, &st))
             status = forget_clean(store, *tag, fd, &st);
@@ -468,7 +470,7 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
         cte__tracked_unlock(store, *tag);
         if (status == CTE_OK)
             status = note_open(client, *tag, self);
-        if (status != CTE_OK && !find_open(client, *tag)) {
+        if (status != CTE_OK && !cte__open_find_locked(client, *tag)) {
             set_joined(&record->file, self, false);
             cte__file_leave(store, *tag, self);
         }
@@ -507,19 +509,25 @@ static void leave(cte_client *client, const struct cte__open_file *open, int fd)
         cte__log_warn("a file's record stays in the store: %s", cte_status_string(status));
 }
 
+void cte__open_release_locked(cte_client *client, struct cte__open_file *open, int fd)
+{
+    struct cte__open_file **link = &client->open_files;
+    while (*link != open)
+        link = &(*link)->next;
+    *link = open->next;
+    /* A forked child has the parent's handles, but not the parent's place in the record. */
+    if (open->owner == cte__store_self(client->store))
+        leave(client, open, fd);
+    free(open);
+}
+
 void cte__tracked_close(cte_client *client, cte__unit tag, int fd)
 {
     pthread_mutex_lock(&client->lock);
-    struct cte__open_file **link = &client->open_files;
-    while (*link && (*link)->tag != tag)
-        link = &(*link)->next;
-    struct cte__open_file *open = *link;
-    if (open && --open->handles == 0) {
-        *link = open->next;
-        /* A forked child has the parent's handles, but not the parent's place in the record. */
-        if (open->owner == cte__store_self(client->store))
-            leave(client, open, fd);
-        free(open);
-    }
+    struct cte__open_file *open = cte__open_find_locked(client, tag);
+    /* A background thread that drains the file leaves it, when it is done. */
+    bool in_pass = open && open->pass_fd >= 0 && open->owner == cte__store_self(client->store);
+    if (open && --open->handles == 0 && !in_pass)
+        cte__open_release_locked(client, open, fd);
     pthread_mutex_unlock(&client->lock);
 }

@@ -5,8 +5,6 @@
 
 #include <sys/stat.h>
 
-#include <cte/store.h>
-
 #include "blob/blob.h"
 #include "file/client.h"
 #include "file/file_internal.h"
@@ -26,6 +24,14 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
 /* Leaves; the real file is open as `fd`.  The last opener of the node takes clean (scratch: all)
  * data out of the store, unless it is retained (retain.h). */
 void cte__tracked_close(cte_client *client, cte__unit tag, int fd);
+
+/* The process's own of a file, NULL if it does not have it open; it lasts as long as any handle.
+ * The client is locked. */
+struct cte__open_file *cte__open_find_locked(const cte_client *client, cte__unit tag);
+
+/* Frees it after the last handle, and leaves the record; the real file is open as `fd`.  The client
+ * is locked. */
+void cte__open_release_locked(cte_client *client, struct cte__open_file *open, int fd);
 
 /* Locks a file's record; completes a truncation that somebody died in.  `fd` may be -1. */
 void cte__tracked_lock(struct cte__store *store, cte__unit tag, int fd);
@@ -53,23 +59,5 @@ void cte__lane_lock(struct cte__mutex *lane);
 
 /* Key of a chunk; `chunk` must stay where it is while the key is used. */
 struct cte__blob_key cte__chunk_key(cte__unit tag, const uint64_t *chunk);
-
-/* Drains a file to `fd` (drain.c).  `bytes` receives what was written. */
-cte_status cte__drain(struct cte__store *store, cte__unit tag, int fd, uint64_t *bytes);
-
-/* The same, for a file that this process need not have open. */
-cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_file_mode mode,
-                             cte_file_drain_policy drain, uint64_t *bytes);
-
-/* Drains and forgets the files that nobody has open: what `async` left, or a process that died.
- * @param path  only this one; NULL: all whose policy is not `never`
- * @param force also those whose policy is `never` */
-cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
-
-/* The same, and tells of each file.  Without `visit`: of a client that is closed, which leaves
- * files that are not where they were to others. */
-typedef cte_status (*cte__drained_visitor)(void *context, const cte_store_drained *drained);
-cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
-                                    cte__drained_visitor visit, void *context);
 
 #endif

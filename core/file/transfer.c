@@ -6,9 +6,11 @@
 #include "base/log.h"
 #include "base/util.h"
 #include "blob/verify.h"
+#include "file/drain.h"
 #include "file/outside.h"
 #include "file/prefetch.h"
 #include "file/retain.h"
+#include "file/room.h"
 #include "file/tracked.h"
 #include "store/journal.h"
 
@@ -48,8 +50,10 @@ static cte_status write_through(struct batch *batch)
         if (status == CTE_OK)
             status =
                 cte__blob_trim(store_of(file), &key, piece->offset, piece->offset + piece->length);
-        if (status == CTE_OK)
+        if (status == CTE_OK) {
             file->stats.bytes_written_through += piece->length;
+            atomic_fetch_add(&store_of(file)->header->drain.bytes_written_through, piece->length);
+        }
     }
     cte__real_end(store_of(file), file->tag, file->fd);
     cte__mutex_unlock(lane);
@@ -72,16 +76,29 @@ static bool heal(const struct batch *batch)
     return status == CTE_OK && dropped > 0;
 }
 
+static cte_status put_batch(const struct batch *batch, const struct cte__blob_key *key)
+{
+    struct cte__store *store = store_of(batch->file);
+    cte_status status = cte__blob_put(store, key, batch->pieces.pieces, batch->pieces.count,
+                                      batch->file->score, false);
+    if (status == CTE_ERR_CHECKSUM && heal(batch))
+        status = cte__blob_put(store, key, batch->pieces.pieces, batch->pieces.count,
+                               batch->file->score, false);
+    return status;
+}
+
+/* All targets together are full: clean data makes room, then what can be drained now; others may be
+ * quicker to use it. */
 static cte_status write_batch(struct batch *batch)
 {
+    enum { MAKE_ROOM_MAX = 4 };
     cte_file *file = batch->file;
     struct cte__blob_key key = cte__chunk_key(file->tag, &batch->chunk);
     const struct cte__piece *last = &batch->pieces.pieces[batch->pieces.count - 1];
-    cte_status status = cte__blob_put(store_of(file), &key, batch->pieces.pieces,
-                                      batch->pieces.count, file->score, false);
-    if (status == CTE_ERR_CHECKSUM && heal(batch))
-        status = cte__blob_put(store_of(file), &key, batch->pieces.pieces, batch->pieces.count,
-                               file->score, false);
+    uint64_t bytes = last->offset + last->length - batch->pieces.pieces[0].offset;
+    cte_status status = put_batch(batch, &key);
+    for (int i = 0; status == -ENOSPC && i < MAKE_ROOM_MAX && cte__room_for_file(file, bytes); i++)
+        status = put_batch(batch, &key);
     /* A stored page that is damaged must not be glossed over; anything else has a way out. */
     if (status != CTE_OK && status != CTE_ERR_CHECKSUM)
         status = write_through(batch);
@@ -223,6 +240,7 @@ cte_status cte__tracked_write(cte_file *file, const cte_file_segment *segments, 
     if (status == CTE_OK)
         status = flush(&batch);
     batch_free(&batch);
+    cte__eager_touch(file);
     if (status == CTE_OK)
         status = publish(file, segments, count);
     if (status == CTE_OK)

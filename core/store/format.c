@@ -186,6 +186,7 @@ cte_status cte__store_format(struct cte__store *store, const cte_config *config,
         cte__mutex_init(&shards[i].lock);
     cte__mutex_init(&header->journal.lock);
     cte__mutex_init(&header->journal.files_lock);
+    cte__mutex_init(&header->drain.evicting);
     for (int job = 0; job < CTE__BACKGROUND_JOBS; job++)
         for (int seat = 0; seat < CTE__BACKGROUND_SEATS; seat++)
             cte__mutex_init(&header->background.seat[job][seat]);

@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 4,
+    CTE__STORE_VERSION = 6,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -279,6 +279,11 @@ struct cte__file_state {
     /* What a reboot took (restore.c): bytes that were in memory only, and where they lay. */
     _Atomic uint64_t lost_bytes, lost_first, lost_end;
     _Atomic uint32_t flags; /* CTE__FILE_… of journal_record.h */
+    /* Of draining in the background: see cte__drain_note(). */
+    _Atomic int32_t drain_failure;   /* what the last try came to; CTE_OK: nothing failed */
+    _Atomic uint32_t drain_untold;   /* 1: nobody was told of that yet */
+    _Atomic uint64_t drain_retry_ns; /* CLOCK_MONOTONIC: not again before */
+    _Atomic uint64_t drain_backoff_ns;
 };
 
 /* A tag (a named set of blobs) or a file (a tag of chunks). */
@@ -336,6 +341,18 @@ struct cte__background_state {
     _Atomic uint64_t awaited_ns[CTE__BACKGROUND_JOBS];
 };
 
+/* Of all drains of the node (core/file/drain_pace.c).  Totals are since the store was made. */
+struct cte__drain_state {
+    _Alignas(CTE__CACHE_LINE) _Atomic uint64_t paid_until_ns; /* CLOCK_MONOTONIC: bandwidth limit */
+    _Atomic uint64_t hurried_ns; /* when somebody last said that he waits for a drain */
+    _Atomic uint64_t bytes_drained;
+    _Atomic uint64_t bytes_drained_background; /* part of the former */
+    _Atomic uint64_t bytes_evicted;
+    _Atomic uint64_t bytes_written_through;
+    _Atomic uint64_t failures; /* tries in the background that failed */
+    struct cte__mutex evicting;
+};
+
 struct cte__store_header {
     uint64_t magic; /* written last */
     uint32_t version;
@@ -365,6 +382,7 @@ struct cte__store_header {
     cte__unit root_tag; /* struct cte__tag_record of tag 0, whose entries are the tags and files */
     struct cte__journal_state journal;
     struct cte__background_state background;
+    struct cte__drain_state drain;
     struct cte__slot slots[CTE__SLOTS_MAX];
     struct cte__pin pins[CTE__PINS_MAX];
     struct cte__target_record targets[CTE__TARGETS_MAX];

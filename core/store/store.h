@@ -66,8 +66,12 @@ struct cte__store {
     _Atomic uint64_t slot;        /* fork generation << 32 | owner word of this process */
     struct cte__task_pool *tasks; /* of the client that attached (core/task); NULL: none */
     struct cte__cache *cache;     /* likewise (core/blob) */
-    bool checksum;                /* as the header says: one store, one answer */
-    bool record;                  /* this process leaves telemetry */
+    /* Frees space in full targets by giving up what the real files have (core/file): true if it
+     * freed any.  NULL: cannot be done.  The caller holds no lock. */
+    bool (*make_room)(void *context, uint64_t bytes);
+    void *make_room_context;
+    bool checksum; /* as the header says: one store, one answer */
+    bool record;   /* this process leaves telemetry */
     struct cte__ring telemetry;
     float score_threshold;        /* of this process's configuration: blobs from here on are hot */
     _Atomic uint64_t promoted_ns; /* when this process last moved one up */

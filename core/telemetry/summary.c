@@ -46,12 +46,13 @@ static void put_line(FILE *out, const struct cte__summary *summary)
     fprintf(out,
             ", \"pid\": %d, \"tracked\": %s, \"bytes_written\": %llu, \"bytes_read\": %llu"
             ", \"bytes_written_through\": %llu, \"bytes_read_store\": %llu"
-            ", \"bytes_drained\": %llu, \"drain_seconds\": %.6f",
+            ", \"bytes_drained\": %llu, \"drain_seconds\": %.6f"
+            ", \"bytes_drained_background\": %llu",
             (int)getpid(), summary->tracked ? "true" : "false",
             (unsigned long long)stats.bytes_written, (unsigned long long)stats.bytes_read,
             (unsigned long long)stats.bytes_written_through,
             (unsigned long long)stats.bytes_read_store, (unsigned long long)stats.bytes_drained,
-            (double)stats.drain_ns / 1e9);
+            (double)stats.drain_ns / 1e9, (unsigned long long)stats.bytes_drained_background);
     put_targets(out, summary);
     fputs("}\n", out);
 }

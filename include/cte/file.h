@@ -180,6 +180,8 @@ typedef struct cte_file_stats {
     uint64_t bytes_read_store;      /**< part of bytes_read that came from the store */
     uint64_t bytes_drained;         /**< by this handle */
     uint64_t drain_ns;              /**< wall time this handle spent draining */
+    uint64_t bytes_drained_background; /**< of the file, by this process beside the program, since it
+                                            opened the file first */
 } cte_file_stats;
 
 void cte_file_get_stats(const cte_file *file, cte_file_stats *stats);

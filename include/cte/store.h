@@ -47,9 +47,15 @@ typedef struct cte_store_usage {
     uint64_t metadata_bytes;          /**< metadata in use: names, maps, indexes, small blobs */
     uint64_t metadata_capacity_bytes; /**< most metadata there can be */
     uint64_t segment_bytes;           /**< memory behind the segment, that of free metadata included */
+    /* Since the store was made, of all its processes: */
+    uint64_t bytes_drained;            /**< written to the real files by drains */
+    uint64_t bytes_drained_background; /**< part of these, while files were open or after close */
+    uint64_t bytes_evicted;            /**< clean data given up to make room */
+    uint64_t bytes_written_through;    /**< that went to real files because the targets were full */
+    uint64_t drain_failures;           /**< tries in the background that failed */
 } cte_store_usage;
 
-/** Says what a store takes; while processes change it, about. */
+/** Says what a store takes and what went through it; while processes change it, about. */
 cte_status cte_store_get_usage(cte_client *client, cte_store_usage *usage);
 
 /** A file that the store has data of, or that a process has open. */

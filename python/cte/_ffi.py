@@ -90,8 +90,10 @@ class CacheStats(Structure):
 
 
 class StoreUsage(Structure):
-    _fields_ = [("metadata_bytes", c_uint64), ("metadata_capacity_bytes", c_uint64),
-                ("segment_bytes", c_uint64)]
+    _fields_ = [(name, c_uint64) for name in
+                ("metadata_bytes", "metadata_capacity_bytes", "segment_bytes", "bytes_drained",
+                 "bytes_drained_background", "bytes_evicted", "bytes_written_through",
+                 "drain_failures")]
 
 
 class StoreFile(Structure):
@@ -122,7 +124,7 @@ class FileSegment(Structure):
 class FileStats(Structure):
     _fields_ = [(name, c_uint64) for name in
                 ("bytes_written", "bytes_read", "bytes_written_through", "bytes_read_store",
-                 "bytes_drained", "drain_ns")]
+                 "bytes_drained", "drain_ns", "bytes_drained_background")]
 
 
 #: By their C names, for the test that compares them.

@@ -25,7 +25,7 @@ Entry = namedtuple("Entry", "op status offset size blob_id tag_id modified_ns re
                             "duration_ns pid rank target")
 Entry.__doc__ = "An operation that was recorded: rank None: not known, target None: none or several."
 CacheUse = namedtuple("CacheUse", "hits misses cached_bytes limit_bytes")
-Usage = namedtuple("Usage", "metadata_bytes metadata_capacity_bytes segment_bytes")
+Usage = namedtuple("Usage", [name for name, _ in StoreUsage._fields_])
 
 _STATES = ("active", "draining", "failed")
 _MODES = ("config", "default", "scratch", "bypass")
@@ -231,10 +231,10 @@ class Client:
         return pids[:min(count.value, len(pids))]
 
     def usage(self):
-        """What the store takes besides its targets, in bytes."""
+        """What the store takes besides its targets, and what was drained and given up, in bytes."""
         found = StoreUsage()
         check(lib.cte_store_get_usage(self._open, byref(found)))
-        return Usage(found.metadata_bytes, found.metadata_capacity_bytes, found.segment_bytes)
+        return Usage(*(getattr(found, name) for name in Usage._fields))
 
     def cache_stats(self):
         """What the memory for copies of blobs did in this process."""

@@ -82,6 +82,7 @@ static uint32_t seats(void *context)
 
 static const struct cte__background_job job = {
     .name = "test", .wanted = wanted, .step = step, .seats = seats};
+static const struct cte__background_job *const jobs[] = {&job};
 
 struct place {
     char directory[256];
@@ -149,7 +150,7 @@ static void test_life(void **state)
     struct cte__background *background;
     char tid[64];
     assert_int_equal(cte__store_attach(place.config, &store), CTE_OK);
-    assert_int_equal(cte__background_new(store, &job, 1, &work, &background), CTE_OK);
+    assert_int_equal(cte__background_new(store, jobs, 1, &work, &background), CTE_OK);
     assert_int_equal(count_threads(tid, sizeof tid), 0);
 
     atomic_store(&work.left, 3);
@@ -192,7 +193,7 @@ static void test_no_wake_up_is_lost(void **state)
     struct cte__store *store;
     struct cte__background *background;
     assert_int_equal(cte__store_attach(place.config, &store), CTE_OK);
-    assert_int_equal(cte__background_new(store, &job, 1, &work, &background), CTE_OK);
+    assert_int_equal(cte__background_new(store, jobs, 1, &work, &background), CTE_OK);
     for (int i = 0; i < 300; i++) {
         atomic_fetch_add(&work.left, 1);
         cte__background_rouse(background);
@@ -217,7 +218,7 @@ static pid_t start_worker(const struct place *place, struct shared *shared, int 
     struct cte__background *background;
     atomic_store(&work.hang, hang);
     if (cte__store_attach(place->config, &store) != CTE_OK ||
-        cte__background_new(store, &job, 1, &work, &background) != CTE_OK)
+        cte__background_new(store, jobs, 1, &work, &background) != CTE_OK)
         _exit(1);
     atomic_fetch_add(&shared->started, 1);
     cte__background_rouse(background);
@@ -297,7 +298,7 @@ static void test_forks(void **state)
     struct cte__background *background;
     char tid[64];
     assert_int_equal(cte__store_attach(place.config, &store), CTE_OK);
-    assert_int_equal(cte__background_new(store, &job, 1, &work, &background), CTE_OK);
+    assert_int_equal(cte__background_new(store, jobs, 1, &work, &background), CTE_OK);
     cte__background_rouse(background);
     for (int i = 0; i < 20; i++) {
         int seen = atomic_load(&shared->steps[0]);

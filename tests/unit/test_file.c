@@ -10,7 +10,7 @@
 #include <cte/file.h>
 
 #include "file/client.h"
-#include "file/tracked.h"
+#include "file/drain.h"
 
 #ifdef __SANITIZE_THREAD__ /* all is slow, and most of all to start a process */
 enum { OPERATIONS = 300, RACING_OPENS = 10 };
