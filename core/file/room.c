@@ -74,8 +74,8 @@ static cte_status add_use(void *context, cte__unit unit, const struct cte__entry
         list->uses = larger;
         list->capacity = capacity;
     }
-    struct chunk_use use = {cte__max(entry->modified_ns, list->dirty ? 0 : entry->read_ns), 0,
-                            list->file};
+    struct chunk_use use = {
+        cte__max(entry->modified_ns, list->dirty ? 0 : cte__heat_time(entry->heat)), 0, list->file};
     memcpy(&use.chunk, entry->name, sizeof use.chunk);
     list->uses[list->count++] = use;
     return CTE_OK;
