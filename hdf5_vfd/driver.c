@@ -24,17 +24,7 @@ static herr_t terminate(void)
     return 0;
 }
 
-static void *fapl_get(H5FD_t *pub)
-{
-    cte_hdf5_config *copy = malloc(sizeof *copy);
-    if (!copy)
-        CTE__PUSH(H5E_RESOURCE, H5E_NOSPACE, "out of memory for the driver configuration");
-    else
-        *copy = of(pub)->config;
-    return copy;
-}
-
-static void *fapl_copy(const void *config)
+void *cte__config_copy(const void *config)
 {
     cte_hdf5_config *copy = malloc(sizeof *copy);
     if (!copy)
@@ -44,10 +34,15 @@ static void *fapl_copy(const void *config)
     return copy;
 }
 
-static herr_t fapl_free(void *config)
+herr_t cte__config_free(void *config)
 {
     free(config);
     return 0;
+}
+
+static void *fapl_get(H5FD_t *pub)
+{
+    return cte__config_copy(&of(pub)->config);
 }
 
 static int compare(const H5FD_t *a, const H5FD_t *b)
@@ -162,8 +157,8 @@ static const H5FD_class_t driver_class = {
     .terminate = terminate,
     .fapl_size = sizeof(cte_hdf5_config),
     .fapl_get = fapl_get,
-    .fapl_copy = fapl_copy,
-    .fapl_free = fapl_free,
+    .fapl_copy = cte__config_copy,
+    .fapl_free = cte__config_free,
     .open = cte__vfd_open,
     .close = cte__vfd_close,
     .cmp = compare,
@@ -182,20 +177,25 @@ static const H5FD_class_t driver_class = {
 };
 
 /* The mutex is never wanted by a callback, so taking HDF5's lock inside it cannot deadlock. */
-hid_t H5FD_cte_init(void)
+hid_t cte__register(const H5FD_class_t *driver, _Atomic hid_t *where)
 {
     static pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
-    hid_t id = atomic_load(&driver_id);
+    hid_t id = atomic_load(where);
     if (id >= 0 && H5Iget_type(id) == H5I_VFL)
         return id;
     pthread_mutex_lock(&registering);
-    id = atomic_load(&driver_id);
+    id = atomic_load(where);
     if (id < 0 || H5Iget_type(id) != H5I_VFL) {
-        id = H5FDregister(&driver_class);
-        atomic_store(&driver_id, id);
+        id = H5FDregister(driver);
+        atomic_store(where, id);
     }
     pthread_mutex_unlock(&registering);
     return id;
+}
+
+hid_t H5FD_cte_init(void)
+{
+    return cte__register(&driver_class, &driver_id);
 }
 
 #if !CTE__HDF5_PLUGINS

@@ -53,8 +53,13 @@ struct cte__vfd_file {
     ((void)H5Epush2(H5E_DEFAULT, __FILE_NAME__, __func__, __LINE__, H5E_ERR_CLS, (major), (minor), \
                     __VA_ARGS__))
 
-#if !CTE__HDF5_PLUGINS
 /* driver.c */
+/* The driver's id, registered if it is not; kept in `where`. */
+hid_t cte__register(const H5FD_class_t *driver, _Atomic hid_t *where);
+/* Callbacks for the driver's part of property lists, a cte_hdf5_config. */
+void *cte__config_copy(const void *config);
+herr_t cte__config_free(void *config);
+#if !CTE__HDF5_PLUGINS
 hid_t H5FD_cte_init_early(void);
 #endif
 
@@ -72,6 +77,8 @@ float cte__settings_score(const struct cte__settings *settings, H5FD_mem_t type)
 void cte__settings_close_clients(void);
 
 /* fapl.c */
+/* What a program gave, complete and checked; NULL: defaults. */
+herr_t cte__config_normalize(const cte_hdf5_config *given, cte_hdf5_config *config);
 /* Never fails: a list that says nothing means defaults. */
 cte_hdf5_config cte__config_of_fapl(hid_t fapl);
 /* What the list's text, or that of HDF5_DRIVER_CONFIG, asks for; as cte__settings_of(). */
@@ -82,6 +89,9 @@ float cte__score_for(const struct cte__settings *settings, const cte_hdf5_config
                      H5FD_mem_t type);
 
 /* open.c */
+/* Those of open(2) for HDF5's. */
+int cte__open_flags(unsigned flags);
+void cte__push_open_error(const char *name, cte_status status, unsigned flags);
 H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxaddr);
 herr_t cte__vfd_close(H5FD_t *pub);
 #if CTE__HDF5_PLUGINS

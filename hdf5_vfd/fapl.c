@@ -65,7 +65,7 @@ static herr_t keep_text(cte_hdf5_config *config)
 }
 
 /* A caller built with an older header has a shorter struct: what it lacks keeps its default. */
-static herr_t normalize(const cte_hdf5_config *given, cte_hdf5_config *config)
+herr_t cte__config_normalize(const cte_hdf5_config *given, cte_hdf5_config *config)
 {
     memset(config, 0, sizeof *config);
     memcpy(config, &defaults, NUMBERS_END);
@@ -93,7 +93,7 @@ herr_t H5Pset_fapl_cte(hid_t fapl, const cte_hdf5_config *given)
 {
     cte_hdf5_config config;
     hid_t driver = H5FD_cte_init();
-    if (driver < 0 || normalize(given, &config) < 0)
+    if (driver < 0 || cte__config_normalize(given, &config) < 0)
         return -1;
     return H5Pset_driver(fapl, driver, &config);
 }

@@ -19,7 +19,15 @@
 
 #if CTE__HDF5_PLUGINS
 /* From the range that HDF5 leaves to drivers without a registered value (256 to 511). */
-#define CTE__VFD_VALUE ((H5FD_class_value_t)431)
+#define CTE__VFD_VALUE      ((H5FD_class_value_t)431)
+#define CTE__VFD_MPIO_VALUE ((H5FD_class_value_t)432)
+#endif
+
+/* Only from 1.14 on can a driver outside the library be one for MPI. */
+#if CTE__HDF5_PLUGINS && defined(H5_HAVE_PARALLEL)
+#define CTE__HDF5_MPI_DRIVERS 1
+#else
+#define CTE__HDF5_MPI_DRIVERS 0
 #endif
 
 #if !CTE__HDF5_PLUGINS

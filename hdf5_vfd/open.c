@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static int open_flags(unsigned flags)
+int cte__open_flags(unsigned flags)
 {
     int result = flags & H5F_ACC_RDWR ? O_RDWR : O_RDONLY;
     if (flags & H5F_ACC_TRUNC)
@@ -24,13 +24,13 @@ static int open_flags(unsigned flags)
 }
 
 /* The words of the default driver, which programs and people search for. */
-static void push_open_error(const char *name, cte_status status, unsigned flags)
+void cte__push_open_error(const char *name, cte_status status, unsigned flags)
 {
     CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE,
               "unable to open file: name = '%s', errno = %d, error message = '%s', flags = %x, "
               "o_flags = %x",
               name, cte_status_errno(status), cte_status_string(status), flags,
-              (unsigned)open_flags(flags));
+              (unsigned)cte__open_flags(flags));
 }
 
 /* The environment decides before the property list, as in HDF5's own drivers. */
@@ -158,7 +158,7 @@ static cte_status open_descriptor(struct cte__vfd_file *file, int flags)
 
 static cte_status open_all(struct cte__vfd_file *file, unsigned flags)
 {
-    int mode = open_flags(flags);
+    int mode = cte__open_flags(flags);
     file->writable = (mode & O_ACCMODE) == O_RDWR;
     cte_status status = open_first(file, mode);
     if (status != CTE_OK)
@@ -226,7 +226,7 @@ H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxa
     if (status == CTE_OK)
         return &file->pub;
     (void)close_all(file); /* nothing was written; the first error is the one to tell */
-    push_open_error(name, status, flags);
+    cte__push_open_error(name, status, flags);
     return NULL;
 }
 

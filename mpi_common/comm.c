@@ -93,14 +93,15 @@ cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status)
     return code == MPI_SUCCESS ? worst : -EIO;
 }
 
-bool cte__mpi_comm_is_one_node(const struct cte__mpi_comm *comm)
+bool cte__mpi_is_one_node(MPI_Comm comm)
 {
     MPI_Comm node;
-    int size = 0;
-    if (PMPI_Comm_split_type(comm->comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) !=
-        MPI_SUCCESS)
+    int all = 0;
+    int here = -1;
+    if (PMPI_Comm_split_type(comm, MPI_COMM_TYPE_SHARED, 0, MPI_INFO_NULL, &node) != MPI_SUCCESS)
         return false;
-    PMPI_Comm_size(node, &size);
+    PMPI_Comm_size(comm, &all);
+    PMPI_Comm_size(node, &here);
     PMPI_Comm_free(&node);
-    return size == comm->table.rank_count;
+    return here == all;
 }

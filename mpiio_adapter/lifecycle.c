@@ -11,6 +11,9 @@
 
 #include <stdlib.h>
 
+#include <cte/mpiio.h>
+#include <cte/version.h>
+
 enum world { WORLD_UNKNOWN, WORLD_ONE_NODE, WORLD_MANY_NODES };
 
 static atomic_int world = WORLD_UNKNOWN;
@@ -134,3 +137,8 @@ int MPI_Init_thread(int *argc, char ***argv, int required, int *provided)
 extern __typeof__(MPI_Init) PMPI_Init __attribute__((alias("MPI_Init"), copy(MPI_Init)));
 extern __typeof__(MPI_Init_thread) PMPI_Init_thread
     __attribute__((alias("MPI_Init_thread"), copy(MPI_Init_thread)));
+
+const char *cte_mpiio_version(void)
+{
+    return cte_version();
+}

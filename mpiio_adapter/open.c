@@ -169,7 +169,7 @@ static int track(MPI_Comm user, struct cte__mpi_file *file, struct cte__mpi_hint
         return MPI_SUCCESS;
     }
     /* Of MPI_COMM_WORLD it is known (is_eligible), but they need not all belong to one. */
-    bool one_node = is_of_world(&file->comm) || cte__mpi_comm_is_one_node(&file->comm);
+    bool one_node = is_of_world(&file->comm) || cte__mpi_is_one_node(file->comm.comm);
     cte_status status = one_node ? attach(file, hints, plain) : -ENOTSUP;
     if (status != CTE_OK) {
         if (status != -ENOTSUP)

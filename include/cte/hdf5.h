@@ -70,6 +70,40 @@ herr_t H5Pset_fapl_cte(hid_t fapl, const cte_hdf5_config *config);
  */
 herr_t H5Pget_fapl_cte(hid_t fapl, cte_hdf5_config *config);
 
+#ifdef H5_HAVE_PARALLEL
+
+/**
+ * Makes files that the processes of a communicator open together with `fapl` go through cte.  In
+ * place of H5Pset_fapl_mpio(); everything else of a parallel program stays as it is.  Collective
+ * over `comm`.
+ *
+ * With HDF5 1.14, and all processes on one node, by the driver "cte_mpio".  Else by HDF5's own mpio
+ * driver and the MPI-IO layer: with HDF5 1.10 libcte_mpiio must be loaded in front of the MPI
+ * library (LD_PRELOAD, or linked before it), or the call fails; across nodes files pass through
+ * untouched.
+ *
+ * @param comm    copied, as by H5Pset_fapl_mpio(); MPI must be running
+ * @param info    copied; hints for the MPI-IO layer (cte/mpiio.h) and the MPI library, or
+ *                MPI_INFO_NULL
+ * @param config  copied; NULL: defaults.  The same for all processes.  For the MPI-IO layer it
+ *                becomes hints, which replace those of `info`: there the score is that of raw data,
+ *                and a text is refused.
+ */
+herr_t H5Pset_fapl_cte_mpio(hid_t fapl, MPI_Comm comm, MPI_Info info,
+                            const cte_hdf5_config *config);
+
+#if H5_VERSION_GE(1, 14, 0)
+/** The MPI driver's id, registered on first use; negative on failure.  HDF5 owns it.  A property list
+ * that names it needs H5Pset_mpi_params(). */
+#define H5FD_CTE_MPIO (H5FD_cte_mpio_init())
+hid_t H5FD_cte_mpio_init(void);
+
+/** The MPI driver's class (an H5FD_class_t), for HDF5's plugin loader. */
+const void *cte_hdf5_mpio_class(void);
+#endif
+
+#endif
+
 #ifdef __cplusplus
 }
 #endif

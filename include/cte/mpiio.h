@@ -3,7 +3,7 @@
  * @file
  * Hints of the MPI-IO adapter: keys of the MPI_Info given to MPI_File_open().
  *
- * The adapter needs no call of its own: programs run over it by
+ * The adapter needs no call: programs run over it by
  * `LD_PRELOAD=libcte_mpiio.so` or by linking it before the MPI library.  A hint must have the same
  * value on all processes that open the file; that of the lowest rank counts.  An unknown key that
  * begins with "cte_", or a value that is not listed, is reported once on stderr and ignored.
@@ -23,5 +23,19 @@
 /** Bytes, a power of two from 65536 to 16777216: the pieces that the file is kept in, unless
  * somebody has it open already or left data of it in the store. */
 #define CTE_MPIIO_HINT_CHUNK_SIZE "cte_chunk_size"
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/**
+ * The version of the adapter, as cte_version().  Whoever finds this symbol (by dlsym) in a
+ * process knows that the adapter is loaded; the MPI-IO calls are its own if it was loaded first.
+ */
+const char *cte_mpiio_version(void);
+
+#ifdef __cplusplus
+}
+#endif
 
 #endif

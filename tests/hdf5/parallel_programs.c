@@ -1,7 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Parallel HDF5 by the stock mpio driver; knows nothing of cte, which is preloaded or not.
+/* Parallel HDF5 programs.
  *
- *     parallel_programs write|extend|read <directory>
+ *     parallel_programs write|extend|read <directory> mpio|call|plugin
+ *
+ * mpio: HDF5's own driver, as in any program; the MPI-IO layer is preloaded or not.
+ * call: H5Pset_fapl_cte_mpio(), in the program that is built with CALLS_CTE.
+ * plugin: the driver by its name, with HDF5 1.14; HDF5 finds it in HDF5_PLUGIN_PATH.
  *
  * Each value is a function of its place alone, so that any number of ranks can extend and check
  * what any other number wrote. */
@@ -14,9 +18,14 @@
 
 #include <hdf5.h>
 
+#ifdef CALLS_CTE
+#include <cte/hdf5.h>
+#endif
+
 enum { ROWS = 240, COLUMNS = 173, MORE_ROWS = 120, CHUNK_ROWS = 16, CHUNK_COLUMNS = 50 };
 
 static int rank, rank_count;
+static const char *driver;
 
 /* How the rows of a dataset go to the ranks. */
 enum share { BLOCKS, CYCLIC, COLUMN_STRIPES };
@@ -25,19 +34,77 @@ static const struct layout {
     const char *name;
     enum share share;
     bool chunked, collective, collective_metadata, atomic;
+    bool filtered;    /* compressed by all processes together */
+    bool incremental; /* chunks come into being when they are written */
+    int selection_io; /* 1: on, -1: off, 0: as HDF5 likes; it knows that from 1.14 on */
 } layouts[] = {
-    {"contiguous_collective", BLOCKS, false, true, false, false},
-    {"contiguous_independent", BLOCKS, false, false, false, false},
-    {"chunked_collective", BLOCKS, true, true, false, false},
-    {"chunked_independent", BLOCKS, true, false, false, false},
-    {"strided_collective", CYCLIC, false, true, false, false},
-    {"strided_independent", CYCLIC, false, false, false, false},
-    {"strided_chunked_collective", CYCLIC, true, true, true, false},
-    {"columns_collective", COLUMN_STRIPES, false, true, true, false},
-    {"columns_chunked_collective", COLUMN_STRIPES, true, true, true, false},
-    {"columns_independent", COLUMN_STRIPES, false, false, true, false},
-    {"atomic_independent", CYCLIC, false, false, false, true},
-    {"atomic_collective", BLOCKS, false, true, false, true},
+    {.name = "contiguous_collective", .share = BLOCKS, .collective = true},
+    {.name = "contiguous_independent", .share = BLOCKS},
+    {.name = "chunked_collective", .share = BLOCKS, .chunked = true, .collective = true},
+    {.name = "chunked_independent", .share = BLOCKS, .chunked = true},
+    {.name = "strided_collective", .share = CYCLIC, .collective = true},
+    {.name = "strided_independent", .share = CYCLIC},
+    {.name = "strided_chunked_collective",
+     .share = CYCLIC,
+     .chunked = true,
+     .collective = true,
+     .collective_metadata = true},
+    {.name = "columns_collective",
+     .share = COLUMN_STRIPES,
+     .collective = true,
+     .collective_metadata = true},
+    {.name = "columns_chunked_collective",
+     .share = COLUMN_STRIPES,
+     .chunked = true,
+     .collective = true,
+     .collective_metadata = true},
+    {.name = "columns_independent", .share = COLUMN_STRIPES, .collective_metadata = true},
+    {.name = "atomic_independent", .share = CYCLIC, .atomic = true},
+    {.name = "atomic_collective", .share = BLOCKS, .collective = true, .atomic = true},
+    {.name = "filtered_blocks",
+     .share = BLOCKS,
+     .chunked = true,
+     .collective = true,
+     .filtered = true},
+    {.name = "filtered_strided",
+     .share = CYCLIC,
+     .chunked = true,
+     .collective = true,
+     .collective_metadata = true,
+     .filtered = true},
+    {.name = "filtered_columns",
+     .share = COLUMN_STRIPES,
+     .chunked = true,
+     .collective = true,
+     .collective_metadata = true,
+     .filtered = true,
+     .incremental = true},
+    {.name = "selections_contiguous",
+     .share = CYCLIC,
+     .collective = true,
+     .collective_metadata = true,
+     .selection_io = 1},
+    {.name = "selections_chunked",
+     .share = CYCLIC,
+     .chunked = true,
+     .collective = true,
+     .selection_io = 1},
+    {.name = "selections_independent", .share = COLUMN_STRIPES, .chunked = true, .selection_io = 1},
+    {.name = "datatypes_contiguous",
+     .share = CYCLIC,
+     .collective = true,
+     .collective_metadata = true,
+     .selection_io = -1},
+    {.name = "datatypes_chunked",
+     .share = COLUMN_STRIPES,
+     .chunked = true,
+     .collective = true,
+     .selection_io = -1},
+    {.name = "datatypes_independent",
+     .share = CYCLIC,
+     .chunked = true,
+     .collective_metadata = true,
+     .selection_io = -1},
 };
 enum { LAYOUT_COUNT = sizeof layouts / sizeof layouts[0] };
 
@@ -113,6 +180,11 @@ static void transfer(hid_t set, const struct layout *layout, bool write, hsize_t
     int *values = expected_values(space, count[0]), *found = calloc(count[0] + 1, sizeof *found);
     if (!found)
         check(-1, "calloc");
+#if H5_VERSION_GE(1, 14, 0)
+    if (layout->selection_io != 0)
+        OK(H5Pset_selection_io(dxpl, layout->selection_io > 0 ? H5D_SELECTION_IO_MODE_ON
+                                                              : H5D_SELECTION_IO_MODE_OFF));
+#endif
     OK(H5Pset_dxpl_mpio(dxpl, layout->collective ? H5FD_MPIO_COLLECTIVE : H5FD_MPIO_INDEPENDENT));
     if (write) {
         OK(H5Dwrite(set, H5T_NATIVE_INT, memory, space, dxpl, values));
@@ -130,7 +202,20 @@ static void transfer(hid_t set, const struct layout *layout, bool write, hsize_t
 static hid_t access_list(const struct layout *layout)
 {
     hid_t fapl = OK(H5Pcreate(H5P_FILE_ACCESS));
-    OK(H5Pset_fapl_mpio(fapl, MPI_COMM_WORLD, MPI_INFO_NULL));
+    if (strcmp(driver, "mpio") == 0)
+        OK(H5Pset_fapl_mpio(fapl, MPI_COMM_WORLD, MPI_INFO_NULL));
+#ifdef CALLS_CTE
+    else if (strcmp(driver, "call") == 0)
+        OK(H5Pset_fapl_cte_mpio(fapl, MPI_COMM_WORLD, MPI_INFO_NULL, NULL));
+#endif
+#if H5_VERSION_GE(1, 14, 0)
+    else if (strcmp(driver, "plugin") == 0) {
+        OK(H5Pset_mpi_params(fapl, MPI_COMM_WORLD, MPI_INFO_NULL));
+        OK(H5Pset_driver_by_name(fapl, "cte_mpio", NULL));
+    }
+#endif
+    else
+        check(-1, "finding the driver");
     OK(H5Pset_all_coll_metadata_ops(fapl, layout->collective_metadata));
     OK(H5Pset_coll_metadata_write(fapl, layout->collective_metadata));
     return fapl;
@@ -162,6 +247,14 @@ static hid_t create_dataset(hid_t file, const struct layout *layout)
     OK(H5Pset_obj_track_times(dcpl, 0));
     if (layout->chunked)
         OK(H5Pset_chunk(dcpl, 2, chunk));
+    if (layout->filtered) {
+        OK(H5Pset_shuffle(dcpl));
+        OK(H5Pset_deflate(dcpl, 4));
+    }
+#if H5_VERSION_GE(1, 14, 0)
+    if (layout->incremental)
+        OK(H5Pset_alloc_time(dcpl, H5D_ALLOC_TIME_INCR));
+#endif
     hid_t set = OK(H5Dcreate2(file, "data", H5T_STD_I32LE, space, H5P_DEFAULT, dcpl, H5P_DEFAULT));
     OK(H5Sclose(space));
     OK(H5Pclose(dcpl));
@@ -180,8 +273,7 @@ static void write_file(const char *path, const struct layout *layout)
         OK(atomic ? 0 : -1);
     }
     transfer(set, layout, true, 0, ROWS);
-    OK(H5Fflush(file, H5F_SCOPE_GLOBAL));
-    /* Each rank now reads rows of others. */
+    /* Each rank now reads rows of others, after no more than a barrier. */
     MPI_Barrier(MPI_COMM_WORLD);
     struct layout other = *layout;
     other.share = layout->share == BLOCKS ? CYCLIC : BLOCKS;
@@ -242,8 +334,9 @@ int main(int argc, char **argv)
     MPI_Init(&argc, &argv);
     MPI_Comm_rank(MPI_COMM_WORLD, &rank);
     MPI_Comm_size(MPI_COMM_WORLD, &rank_count);
-    if (argc != 3)
-        check(-1, "parallel_programs write|extend|read <directory>");
+    if (argc != 4)
+        check(-1, "parallel_programs write|extend|read <directory> mpio|call|plugin");
+    driver = argv[3];
     for (int i = 0; i < LAYOUT_COUNT; i++) {
         char path[4096];
         snprintf(path, sizeof path, "%s/%s.h5", argv[2], layouts[i].name);
