@@ -12,7 +12,7 @@
 
 enum {
     DEFAULT_REPEATS = 5,
-    RAM_WARMUPS = 8, /* freed pages go round, between processes too, until all have used all */
+    RAM_WARMUPS = 20, /* until pages are warm, also those that go round between processes */
     DISK_WARMUPS = 3,
     WARMUPS_DEFAULT = UINT16_MAX, /* not given */
     COUNT_LEAST = 64,
@@ -140,7 +140,7 @@ static const struct option_row rows[] = {
     {"repeats", 'r', OPTION_COUNT32, FIELD(repeats), 1, BENCH_REPEATS_MAX, .value = "R",
      .help = "of each, even with --cold; the figures are medians (default 5)"},
     {"warmups", 0, OPTION_COUNT32, FIELD(warmups), 0, BENCH_REPEATS_MAX, .value = "W",
-     .help = "rounds that are not timed, warm only (default 8, on disks 3)"},
+     .help = "rounds that are not timed, warm only (default 20, on disks 3)"},
     {"directory", 'd', OPTION_TEXT, FIELD(disk_directory), .value = "DIR",
      .help = "where the files of file and uring are made (default TMPDIR or /tmp)"},
     {0},

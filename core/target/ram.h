@@ -8,8 +8,8 @@
  * while a program has it mapped breaks this.)
  *
  * Bytes move in two ways, which see each other's at once because both work on the page cache:
- *  - pread and pwrite, for pages that this process uses for the first time;
- *  - memory copies through a mapping of the arena (ram_map.c), for pages used before. */
+ *  - pread and pwrite, for pages that this process uses for the first times;
+ *  - memory copies through a mapping of the arena (ram_map.c), for pages used often enough. */
 #ifndef CTE_CORE_TARGET_RAM_H
 #define CTE_CORE_TARGET_RAM_H
 
@@ -20,6 +20,7 @@ struct cte__ram_state {
     /* enum page_state of ram_map.c for each page; NULL: everything goes by system calls. */
     _Atomic uint8_t *pages;
     atomic_bool cannot_populate; /* by this kernel; then too */
+    _Atomic uint32_t warm_units; /* what warming a page costs, as ram_map.c counts; 0: not known */
     /* Of each arena: NULL until mapped; then constant until close.  MAP_FAILED: cannot be. */
     _Atomic(char *) bases[];
 };
@@ -39,7 +40,7 @@ struct cte__ram_pages {
 /* True if all the pages are warm: they may be touched through the mapping. */
 bool cte__ram_warm(const struct cte__ram_state *state, const struct cte__ram_pages *pages);
 
-/* The mapping of the arena after warming those of the pages that were used before; NULL if all the
+/* The mapping of the arena after warming those of the pages that were used enough; NULL if all the
  * pages have to go by system calls. */
 char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pages *pages);
 

@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ram target's mappings: which pages this process may touch through one.
  *
- * A page's first two uses go by system call.  At its third use it is warmed: MADV_POPULATE_WRITE
+ * A page's first uses go by system call, two at least.  Later it is warmed: MADV_POPULATE_WRITE
  * maps it, and says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual
  * machine (EPYC, Linux 6.18), ns per page that is already in the page cache:
  *
@@ -12,9 +12,13 @@
  *
  * Most of the cost of populating at 4 KiB is that of calling: pages beside the one in use that were
  * used before are warmed with it, up to 64 KiB.  Where a hypervisor keeps page tables of its own,
- * the first touch of a page that was populated costs 4000 to 5000 ns more.  So data that is put
- * once and got once is better off without a mapping, and what is used again gains from it soon or
- * later.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more than to
+ * the first touch of a page that was populated costs 4000 to 5000 ns more, elsewhere next to
+ * nothing.  So when to warm a page is the question of renting or buying skis (Karlin et al.,
+ * Competitive snoopy caching, 1988): once the system calls have cost it what warming costs, which
+ * is at most twice what the best choice would have been.  What warming costs is measured, once in
+ * each process, on the first pages to be warmed; what a system call costs more than a copy is taken
+ * from the table: so much for the call and so much for each page, in the units of the pages'
+ * states.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more than to
  * write it. */
 #include <assert.h>
 #include <errno.h>
@@ -23,23 +27,30 @@
 #include "base/util.h"
 #include "target/ram.h"
 
+/* What a page's uses by system call have cost more than copies would have, in units of 32 ns. */
 enum page_state {
-    COLD = 0, /* not used by this process */
-    ONCE,     /* used by system call, once */
-    USED,     /* used by system call before: the next use warms it */
-    WARM,     /* in this process's mapping: may be touched */
+    COLD = 0,       /* not used by this process */
+    PAID_MAX = 254, /* or more */
+    WARM,           /* in this process's mapping: may be touched */
 };
 
 enum {
+    UNIT_NS = 32,
+    CALL_UNITS = 1400 / UNIT_NS, /* of each system call */
+    PAGE_UNITS = 480 / UNIT_NS,  /* of each page that one moves */
+    /* No page is warmed before two uses by small transfers, or four by large ones. */
+    PRICE_UNKNOWN = 0,
+    PRICE_MIN = CALL_UNITS + PAGE_UNITS + 1,
     AROUND_PAGES = 16,
+    MEASURED_PAGES_MAX = 4 * AROUND_PAGES,
     /* A gap of so many warm pages between cold ones is not worth a system call of its own. */
     GAP_PAGES_MAX = 4,
 };
 
 /* States are bytes that change without order or lock.  The only promise that counts is WARM: that
  * the page is in the page cache, which was true before any thread stored it and stays so (ram.h).
- * Threads that race may warm a page twice, or set a warm page back to USED: then it is warmed
- * again. */
+ * Threads that race may warm a page twice, or set a warm page back to what it had paid: then it is
+ * warmed again. */
 static _Atomic uint8_t *states_of(const struct cte__ram_state *state, uint64_t arena)
 {
     return state->pages + arena * (state->arenas.arena_bytes >> CTE__PAGE_SHIFT);
@@ -50,9 +61,16 @@ static uint8_t get(const _Atomic uint8_t *page)
     return atomic_load_explicit(page, memory_order_relaxed);
 }
 
-static void set(_Atomic uint8_t *page, enum page_state state)
+static void set(_Atomic uint8_t *page, uint32_t state)
 {
     atomic_store_explicit(page, (uint8_t)state, memory_order_relaxed);
+}
+
+/* From what on a page is to be warmed. */
+static uint32_t price(const struct cte__ram_state *state)
+{
+    uint32_t units = atomic_load_explicit(&state->warm_units, memory_order_relaxed);
+    return units == PRICE_UNKNOWN ? PRICE_MIN : units;
 }
 
 /* ---- mappings ---- */
@@ -65,6 +83,7 @@ void cte__ram_map_init(struct cte__ram_state *state)
     for (uint64_t i = 0; i < state->arenas.count; i++)
         atomic_init(&state->bases[i], NULL);
     atomic_init(&state->cannot_populate, false);
+    atomic_init(&state->warm_units, PRICE_UNKNOWN);
     state->pages = pages == MAP_FAILED ? NULL : pages;
     /* A forked child inherits the mappings of the arenas but nothing mapped in them.  With all
      * pages cold it warms its own; where the kernel cannot do that it takes minor faults, slow but
@@ -139,23 +158,69 @@ static bool populate(struct cte__ram_state *state, char *base, const struct cte_
     return false;
 }
 
+/* Touches each page, which is mapped. */
+static void touch(const char *base, const struct cte__ram_pages *pages)
+{
+    for (uint64_t page = pages->first; page < pages->end; page++)
+        (void)*(const volatile char *)(base + (page << CTE__PAGE_SHIFT));
+}
+
+/* The same, and notes what that costs, with the first touch of the pages.  A page that the process
+ * was kept from looks dearer than it is: it is no dearer than what a byte holds. */
+static bool populate_measured(struct cte__ram_state *state, char *base,
+                              const struct cte__ram_pages *pages)
+{
+    uint64_t begin = cte__monotonic_ns();
+    if (!populate(state, base, pages))
+        return false;
+    touch(base, pages);
+    uint64_t units = (cte__monotonic_ns() - begin) / UNIT_NS / (pages->end - pages->first);
+    units = cte__max(cte__min(units, PAID_MAX), PRICE_MIN);
+    atomic_store_explicit(&state->warm_units, (uint32_t)units, memory_order_relaxed);
+    return true;
+}
+
 static bool warm(struct cte__ram_state *state, char *base, const struct cte__ram_pages *pages)
 {
     _Atomic uint8_t *states = states_of(state, pages->arena);
-    if (!populate(state, base, pages))
+    bool measure =
+        atomic_load_explicit(&state->warm_units, memory_order_relaxed) == PRICE_UNKNOWN &&
+        pages->end - pages->first <= MEASURED_PAGES_MAX;
+    if (!(measure ? populate_measured(state, base, pages) : populate(state, base, pages)))
         return false;
     for (uint64_t page = pages->first; page < pages->end; page++)
         set(&states[page], WARM);
     return true;
 }
 
-/* Adds the neighbours that were used, too, as far as they are in the same 64 KiB. */
-static void widen(const _Atomic uint8_t *states, struct cte__ram_pages *run)
+static bool is_due(uint32_t paid, uint32_t from)
 {
-    while (run->first % AROUND_PAGES != 0 && get(&states[run->first - 1]) == USED)
+    return paid >= from && paid != WARM;
+}
+
+/* Adds the neighbours that are due, too, as far as they are in the same 64 KiB. */
+static void widen(const _Atomic uint8_t *states, uint32_t from, struct cte__ram_pages *run)
+{
+    while (run->first % AROUND_PAGES != 0 && is_due(get(&states[run->first - 1]), from))
         run->first--;
-    while (run->end % AROUND_PAGES != 0 && get(&states[run->end]) == USED)
+    while (run->end % AROUND_PAGES != 0 && is_due(get(&states[run->end]), from))
         run->end++;
+}
+
+/* From a page that is due to the last one that is, with warm pages between, which cost less here
+ * than a second call; while the price is not known, a few. */
+static struct cte__ram_pages due_run(const struct cte__ram_state *state, uint32_t from,
+                                     uint64_t page, const struct cte__ram_pages *pages)
+{
+    const _Atomic uint8_t *states = states_of(state, pages->arena);
+    struct cte__ram_pages run = {.arena = pages->arena, .first = page, .end = page + 1};
+    uint64_t end = pages->end;
+    if (atomic_load_explicit(&state->warm_units, memory_order_relaxed) == PRICE_UNKNOWN)
+        end = cte__min(end, page + AROUND_PAGES);
+    while (page < end && get(&states[page]) >= from)
+        if (is_due(get(&states[page++]), from))
+            run.end = page;
+    return run;
 }
 
 char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pages *pages)
@@ -163,24 +228,23 @@ char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pag
     if (!state->pages)
         return NULL;
     const _Atomic uint8_t *states = states_of(state, pages->arena);
+    uint32_t from = price(state);
     char *base = NULL;
     uint64_t page = pages->first;
     while (page < pages->end) {
         uint8_t now = get(&states[page]);
-        if (now >= USED && !base && !(base = base_of(state, pages->arena, false)))
+        if (now >= from && !base && !(base = base_of(state, pages->arena, false)))
             return NULL;
-        if (now != USED) {
+        if (!is_due(now, from)) {
             page++;
             continue;
         }
-        /* Warm pages between used ones cost less here than a second call. */
-        struct cte__ram_pages run = {.arena = pages->arena, .first = page, .end = page + 1};
-        while (page < pages->end && get(&states[page]) >= USED)
-            if (get(&states[page++]) == USED)
-                run.end = page;
-        widen(states, &run);
+        struct cte__ram_pages run = due_run(state, from, page, pages);
+        page = run.end;
+        widen(states, from, &run);
         if (!warm(state, base, &run))
             return NULL;
+        from = price(state); /* it may be known only now */
     }
     return base;
 }
@@ -221,17 +285,11 @@ void cte__ram_note_used(struct cte__ram_state *state, const struct cte__ram_page
     if (!state->pages)
         return;
     _Atomic uint8_t *states = states_of(state, pages->arena);
+    uint32_t units = PAGE_UNITS + CALL_UNITS / (uint32_t)(pages->end - pages->first);
     for (uint64_t page = pages->first; page < pages->end; page++) {
-        switch (get(&states[page])) {
-        case COLD:
-            set(&states[page], ONCE);
-            break;
-        case ONCE:
-            set(&states[page], USED);
-            break;
-        default:
-            break;
-        }
+        uint32_t paid = get(&states[page]);
+        if (paid < PAID_MAX)
+            set(&states[page], (uint32_t)cte__min(paid + units, PAID_MAX));
     }
 }
 

@@ -15,7 +15,7 @@
 #include "target_fixture.h"
 
 enum {
-    USES = 3, /* after so many a page is as warm as it gets */
+    USES = 10, /* after so many of each kind a page is as warm as it gets */
     PAGES = 24,
     THREADS = 4,
     ROUNDS = 200,
@@ -95,8 +95,8 @@ static void test_mixed_transfers(void **state)
     f->ops->close(target);
 }
 
-/* Warm pages are not moved by system calls.  The first two uses are: cold pages are slow to map,
- * and what is put once and got once is not worth it. */
+/* Warm pages are not moved by system calls.  The first two uses at least are: cold pages are slow
+ * to map, and what is put once and got once is not worth it. */
 static void test_warm_pages_need_no_system_call(void **state)
 {
     const struct fixture *f = *state;
