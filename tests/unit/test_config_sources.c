@@ -168,7 +168,9 @@ static void test_environment(void **state)
                                           {"CTE_DRAIN_SIGNALS", "usr1,term"},
                                           {"CTE_CACHE", "read"},
                                           {"CTE_PREFETCH", "strided"},
-                                          {"CTE_ORGANIZER", "frecency"}};
+                                          {"CTE_ORGANIZER", "frecency"},
+                                          {"CTE_DRAIN_THREADS", "3"},
+                                          {"CTE_DRAIN_BYTES_PER_S_MAX", "5MB"}};
     for (size_t i = 0; i < COUNT(good); i++)
         setenv(good[i][0], good[i][1], 1);
     cte_config *config = parse_ok("file: {include: [\"/other\"], mode: scratch}\nstore: auto\n"
@@ -184,6 +186,9 @@ static void test_environment(void **state)
     assert_false(config->checksum);
     assert_true(config->telemetry_enabled);
     assert_true(config->cache_reads);
+    assert_true(config->organizer);
+    assert_int_equal(config->drain_threads, 3);
+    assert_int_equal(config->drain_bytes_per_s_max, 5 * MIB);
     assert_int_equal(config->include.count, 2);
     assert_string_equal(config->include.pattern[0], "/a/*");
     assert_string_equal(config->include.pattern[1], "/b/*");
