@@ -83,6 +83,16 @@ cte_status cte__mpi_comm_barrier(struct cte__mpi_comm *comm)
     return comm->table.rank_count == 1 ? CTE_OK : comm_barrier(comm);
 }
 
+cte_status cte__mpi_same(struct cte__mpi_comm *comm, int64_t value)
+{
+    int64_t mine[2] = {value, ~value};
+    int64_t least[2] = {value, ~value};
+    if (comm->table.rank_count > 1 &&
+        PMPI_Allreduce(mine, least, 2, MPI_INT64_T, MPI_MIN, comm->comm) != MPI_SUCCESS)
+        return -EIO;
+    return least[0] == ~least[1] ? CTE_OK : -EINVAL;
+}
+
 cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status)
 {
     if (comm->table.rank_count == 1)

@@ -22,6 +22,8 @@ void cte__mpi_comm_free(struct cte__mpi_comm *comm);
 cte_status cte__mpi_comm_barrier(struct cte__mpi_comm *comm);
 /* The worst status of all processes; all get the same one. */
 cte_status cte__mpi_agree(struct cte__mpi_comm *comm, cte_status status);
+/* CTE_OK if all processes have the same value, else -EINVAL, for all. */
+cte_status cte__mpi_same(struct cte__mpi_comm *comm, int64_t value);
 /* Collective: true if all processes are on one node.  They need not all belong to one
  * MPI_COMM_WORLD. */
 bool cte__mpi_is_one_node(MPI_Comm comm);

@@ -45,6 +45,14 @@ struct cte__mpi_hints {
  * file's record in the store. */
 enum cte__mpi_keeper { CTE__MPI_KEPT_BY_MPICH, CTE__MPI_KEPT_HERE, CTE__MPI_KEPT_IN_STORE };
 
+/* Why an access is handed to MPICH. */
+enum cte__mpi_why {
+    CTE__MPI_WHY_VIEW,    /* data representation, or a filetype whose construction is not told */
+    CTE__MPI_WHY_MEMORY,  /* the same of a memory type */
+    CTE__MPI_WHY_POINTER, /* MPICH keeps the shared pointer */
+    CTE__MPI_WHYS
+};
+
 /* A split collective between begin and end. */
 enum cte__mpi_split { CTE__MPI_SPLIT_NONE, CTE__MPI_SPLIT_OURS, CTE__MPI_SPLIT_REAL };
 
@@ -71,6 +79,7 @@ struct cte__mpi_file {
     MPI_Count split_bytes;
     struct cte__mpi_async *pending; /* accesses that go on, or whose requests are not over */
     cte_status kept_error;          /* of one of them that nobody could be told of */
+    _Atomic uint64_t handed_over[CTE__MPI_WHYS]; /* calls, for the run summary */
 };
 
 /* Where an access begins.  At the shared pointer, collective ones are in the order of ranks. */
@@ -175,13 +184,19 @@ cte_status cte__mpi_shared_in_order(struct cte__mpi_file *file, uint64_t etypes,
 cte_status cte__mpi_shared_attach(struct cte__mpi_file *file, cte_status status);
 
 /* --- hatch.c: what only MPICH can do runs on the real file, between these two --- */
-int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective);
+/* `why`: unless the view is reason enough. */
+int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective, enum cte__mpi_why why);
 int cte__mpi_hatch_leave(struct cte__mpi_file *file, bool collective, int code);
+
+/* Tells the run summary what was handed over. */
+void cte__mpi_hatch_summarise(struct cte__mpi_file *file);
 
 /* --- hints.c --- */
 void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
 /* True if they say nothing. */
 bool cte__mpi_hints_are_plain(const struct cte__mpi_hints *hints);
+/* Of a file that is open already: complains of what is wrong, and takes nothing. */
+void cte__mpi_hints_judge(MPI_Info info);
 
 /* --- lifecycle.c --- */
 /* True if all processes of MPI_COMM_WORLD are on this node; else says so once. */

@@ -98,7 +98,7 @@
             return REAL(name)(fh, buffer, count, type, status);                                    \
         if (cte__mpi_shared_is_ours(file))                                                         \
             return cte__mpi_blocking(file, OP(direction, collective, false, SHARED, 0), status);   \
-        int code = cte__mpi_hatch_enter(file, collective);                                         \
+        int code = cte__mpi_hatch_enter(file, collective, CTE__MPI_WHY_POINTER);                   \
         if (code != MPI_SUCCESS)                                                                   \
             return code;                                                                           \
         code = REAL(name)(fh, buffer, count, type, status);                                        \
@@ -149,7 +149,7 @@ static int enter_ordered_split(struct cte__mpi_file *file)
 {
     if (file->split != CTE__MPI_SPLIT_NONE)
         return cte__mpi_raise_code(file, MPI_ERR_IO);
-    return cte__mpi_hatch_enter(file, true);
+    return cte__mpi_hatch_enter(file, true, CTE__MPI_WHY_POINTER);
 }
 
 static int leave_ordered_split(struct cte__mpi_file *file, int code)

@@ -131,6 +131,12 @@ void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints)
     look_for_unknown(info);
 }
 
+void cte__mpi_hints_judge(MPI_Info info)
+{
+    struct cte__mpi_hints unused;
+    cte__mpi_hints_get(info, &unused);
+}
+
 static void set_choice(MPI_Info info, const char *key, const struct choice *choices, int value)
 {
     for (const struct choice *c = choices; c->word; c++)
@@ -164,4 +170,13 @@ int MPI_File_get_info(MPI_File fh, MPI_Info *info)
     return code;
 }
 
+int MPI_File_set_info(MPI_File fh, MPI_Info info)
+{
+    int code = REAL(set_info)(fh, info);
+    if (code == MPI_SUCCESS && cte__mpi_find(fh))
+        cte__mpi_hints_judge(info);
+    return code;
+}
+
 CTE__MPI_PROFILING_NAME(get_info)
+CTE__MPI_PROFILING_NAME(set_info)

@@ -3,6 +3,8 @@
  */
 #include "adapter.h"
 
+#include <errno.h>
+
 int MPI_File_get_size(MPI_File fh, MPI_Offset *size)
 {
     struct cte__mpi_file *file = cte__mpi_find(fh);
@@ -16,34 +18,33 @@ int MPI_File_get_size(MPI_File fh, MPI_Offset *size)
     return MPI_SUCCESS;
 }
 
-/* One process cuts, all know how that went.  A size that is not everybody's is an error of who
- * differs. */
+/* One process does it, all know how that went; first of all they must want the same. */
+static int resize(struct cte__mpi_file *file, MPI_Offset size,
+                  cte_status (*act)(cte_file *file, uint64_t size_bytes))
+{
+    cte_status status = cte__mpi_same(&file->comm, size);
+    if (status == -EINVAL)
+        return cte__mpi_raise_code(file, MPI_ERR_ARG);
+    if (status == CTE_OK && file->comm.table.rank == 0)
+        status = act(file->file, (uint64_t)size);
+    status = cte__mpi_agree(&file->comm, status);
+    return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
+}
+
 int MPI_File_set_size(MPI_File fh, MPI_Offset size)
 {
     struct cte__mpi_file *file = cte__mpi_find(fh);
     if (!file || size < 0 || (file->amode & MPI_MODE_RDONLY))
         return REAL(set_size)(fh, size);
-    MPI_Offset first = size;
-    cte_status status = cte__mpi_barrier(file);
-    if (status == CTE_OK && file->comm.table.rank_count > 1)
-        status = file->comm.table.broadcast(&file->comm, &first, sizeof first, 0);
-    if (status == CTE_OK && file->comm.table.rank == 0)
-        status = cte_file_truncate(file->file, (uint64_t)size);
-    status = cte__mpi_agree(&file->comm, status);
-    if (first != size)
-        return cte__mpi_raise_code(file, MPI_ERR_ARG);
-    return status == CTE_OK ? MPI_SUCCESS : cte__mpi_raise(file, status);
+    return resize(file, size, cte_file_truncate);
 }
 
 int MPI_File_preallocate(MPI_File fh, MPI_Offset size)
 {
     struct cte__mpi_file *file = cte__mpi_find(fh);
-    if (!file || size < 0)
+    if (!file || size < 0 || (file->amode & MPI_MODE_RDONLY))
         return REAL(preallocate)(fh, size);
-    int code = cte__mpi_hatch_enter(file, true);
-    if (code != MPI_SUCCESS)
-        return code;
-    return cte__mpi_hatch_leave(file, true, REAL(preallocate)(fh, size));
+    return resize(file, size, cte_file_allocate);
 }
 
 int MPI_File_sync(MPI_File fh)
@@ -103,7 +104,7 @@ int MPI_File_seek(MPI_File fh, MPI_Offset offset, int whence)
     if (!file)
         return REAL(seek)(fh, offset, whence);
     if (file->view.foreign && whence == MPI_SEEK_END) {
-        int code = cte__mpi_hatch_enter(file, false);
+        int code = cte__mpi_hatch_enter(file, false, CTE__MPI_WHY_VIEW);
         if (code == MPI_SUCCESS)
             code = REAL(seek)(fh, 0, MPI_SEEK_END);
         MPI_Offset end = 0;

@@ -9,6 +9,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include <cte/mpiio.h>
+#include <cte/telemetry.h>
+
 /*
  * MPICH takes all up to a colon for the name of a file system driver ("ufs:"), if it knows one of
  * that name.  NULL if it cannot be told which file it has opened.
@@ -39,11 +42,26 @@ static bool track_passthrough(void)
     return value && strcmp(value, "1") == 0;
 }
 
-/* True if this process could track the file; says nothing about the others. */
-static bool is_eligible(int amode, const struct cte__mpi_hints *hints)
+/* Why this process would not track the file; NULL says nothing about the others. */
+static const char *why_not(int amode, const struct cte__mpi_hints *hints)
 {
-    return cte__mpi_world_is_one_node() && !(amode & MPI_MODE_SEQUENTIAL) &&
-           hints->mode != CTE_FILE_MODE_BYPASS && cte__mpi_client() != NULL;
+    if (!cte__mpi_world_is_one_node())
+        return "the job is not on one node, or MPI was not started by MPI_Init";
+    if (amode & MPI_MODE_SEQUENTIAL)
+        return "MPI_MODE_SEQUENTIAL";
+    if (hints->mode == CTE_FILE_MODE_BYPASS)
+        return "hint " CTE_MPIIO_HINT_MODE "=bypass";
+    return cte__mpi_client() ? NULL : "the store cannot be used";
+}
+
+/* The first process tells the run summary that a file is all MPICH's. */
+static int pass_through(MPI_Comm comm, const char *name, const char *why)
+{
+    int rank = 0;
+    PMPI_Comm_rank(comm, &rank);
+    if (rank == 0)
+        cte_summary_passed_through(name, 0, why ? why : "another process cannot track it");
+    return MPI_SUCCESS;
 }
 
 /* What the processes say of an open before it goes on, as the least of each. */
@@ -168,13 +186,16 @@ static int track(MPI_Comm user, struct cte__mpi_file *file, struct cte__mpi_hint
         free_file(file);
         return MPI_SUCCESS;
     }
-    /* Of MPI_COMM_WORLD it is known (is_eligible), but they need not all belong to one. */
+    /* Of MPI_COMM_WORLD it is known (why_not), but they need not all belong to one. */
     bool one_node = is_of_world(&file->comm) || cte__mpi_is_one_node(file->comm.comm);
     cte_status status = one_node ? attach(file, hints, plain) : -ENOTSUP;
     if (status != CTE_OK) {
         if (status != -ENOTSUP)
             cte__mpi_message(CTE__MPI_WARN, "%s: passes through untouched: %s", file->path,
                              cte_status_string(status));
+        pass_through(user, file->path,
+                     status == -ENOTSUP ? "its mode is bypass, or it is no regular file on one node"
+                                        : cte_status_string(status));
         cte__mpi_comm_free(&file->comm);
         free_file(file);
         return MPI_SUCCESS;
@@ -194,15 +215,18 @@ int MPI_File_open(MPI_Comm comm, const char *name, int amode, MPI_Info info, MPI
     struct cte__mpi_hints hints;
     struct cte__mpi_file *file = NULL;
     cte__mpi_hints_get(info, &hints);
-    if (is_eligible(amode, &hints))
+    const char *why = why_not(amode, &hints);
+    if (!why) {
         file = new_file(name, amode, *fh);
+        why = file ? NULL : "its name is ambiguous, or memory is short";
+    }
     struct vote mine = {file != NULL, cte__mpi_hints_are_plain(&hints)};
     struct vote all = agree_to_track(comm, mine);
     if (all.tracks)
         return track(comm, file, &hints, all.plain);
     if (file)
         free_file(file);
-    return MPI_SUCCESS;
+    return pass_through(comm, name, why);
 }
 
 /* Returns what all processes agree on.  The file is gone then, whatever that is.  The close below
@@ -216,6 +240,7 @@ cte_status cte__mpi_release(struct cte__mpi_file *file)
     cte_status status = cte__mpi_agree(&file->comm, pending != CTE_OK ? pending : closed);
     if (status != CTE_OK && file->comm.table.rank == 0)
         cte__mpi_message(CTE__MPI_ERROR, "closing %s: %s", file->path, cte_status_string(status));
+    cte__mpi_hatch_summarise(file);
     cte__mpi_comm_free(&file->comm);
     free_file(file);
     return status;

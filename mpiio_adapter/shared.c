@@ -116,7 +116,7 @@ int MPI_File_seek_shared(MPI_File fh, MPI_Offset offset, int whence)
         return REAL(seek_shared)(fh, offset, whence);
     if (cte__mpi_shared_is_ours(file))
         return seek_together(file, offset, whence);
-    int code = cte__mpi_hatch_enter(file, true);
+    int code = cte__mpi_hatch_enter(file, true, CTE__MPI_WHY_POINTER);
     if (code != MPI_SUCCESS)
         return code;
     return cte__mpi_hatch_leave(file, true, REAL(seek_shared)(fh, offset, whence));

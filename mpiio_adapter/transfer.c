@@ -87,7 +87,7 @@ static int through_hatch(struct cte__mpi_file *file, const struct cte__mpi_op *o
 {
     MPI_Status status;
     MPI_Count count = 0;
-    int code = cte__mpi_hatch_enter(file, collective);
+    int code = cte__mpi_hatch_enter(file, collective, CTE__MPI_WHY_MEMORY);
     if (code != MPI_SUCCESS)
         return code;
     code = real_access(file, op, collective, offset, &status);

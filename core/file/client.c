@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <cte/telemetry.h>
+
 #include "base/log.h"
 #include "blob/cache.h"
 #include "blob/observe.h"
@@ -232,7 +234,7 @@ cte_status cte_client_cache_stats(cte_client *client, cte_cache_stats *stats)
 void cte__client_summarise(cte_client *client, const char *path, const cte_file_stats *stats)
 {
     struct cte__summary summary = {.path = path, .tracked = client != NULL, .stats = *stats};
-    if (!cte__summary_wanted())
+    if (!cte_summary_is_wanted())
         return;
     if (client && cte_client_targets(client, summary.targets, CTE__SUMMARY_TARGETS_MAX,
                                      &summary.target_count) != CTE_OK)

@@ -175,6 +175,7 @@ cte_status cte_file_write(cte_file *file, const cte_file_segment *segments, size
     cte_status status = check_segments(segments, count);
     if (status != CTE_OK)
         return status;
+    file->stats.writes++;
     return file->client ? cte__tracked_write(file, segments, count)
                         : cte__passthrough_write(file, segments, count);
 }
@@ -189,6 +190,7 @@ cte_status cte_file_read(cte_file *file, const cte_file_segment *segments, size_
     *transferred = 0;
     if (status != CTE_OK)
         return status;
+    file->stats.reads++;
     return file->client ? cte__tracked_read(file, segments, count, transferred)
                         : cte__passthrough_read(file, segments, count, transferred);
 }
@@ -217,6 +219,20 @@ cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes)
     if (file->client)
         return cte__tracked_truncate(file->client->store, file->tag, file->fd, size_bytes);
     return ftruncate(file->fd, (off_t)size_bytes) == 0 ? CTE_OK : -errno;
+}
+
+cte_status cte_file_allocate(cte_file *file, uint64_t size_bytes)
+{
+    if (!file->writable)
+        return -EINVAL;
+    if (size_bytes > INT64_MAX)
+        return -EFBIG;
+    if (size_bytes == 0)
+        return CTE_OK;
+    if (file->client)
+        return cte__tracked_allocate(file->client->store, file->tag, file->fd, size_bytes,
+                                     !file->scratch);
+    return -posix_fallocate(file->fd, 0, (off_t)size_bytes);
 }
 
 /* A descriptor to drain to.  Who opened the file for reading only drains others' data all the same,
@@ -279,6 +295,8 @@ void cte_file_get_stats(const cte_file *file, cte_file_stats *stats)
         .bytes_drained = file->stats.bytes_drained,
         .drain_ns = file->stats.drain_ns,
         .bytes_drained_background = file->client ? atomic_load(&file->open->bytes_drained) : 0,
+        .writes = file->stats.writes,
+        .reads = file->stats.reads,
     };
 }
 

@@ -34,7 +34,7 @@ struct cte_file {
 
     struct {
         _Atomic uint64_t bytes_written, bytes_read, bytes_written_through, bytes_read_store,
-            bytes_drained, drain_ns;
+            bytes_drained, drain_ns, writes, reads;
     } stats;
 };
 

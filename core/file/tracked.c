@@ -237,6 +237,38 @@ cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd
     return status;
 }
 
+/* The real file keeps its size: the drain sets it.  A file system that cannot reserve space takes
+ * nothing from what is promised to programs that ask for it: none of them could have it. */
+static cte_status reserve_real(struct cte__store *store, cte__unit tag, int fd, uint64_t size_bytes)
+{
+    int failure = 0;
+    cte__real_begin(store, tag, fd);
+    while (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size_bytes) != 0) {
+        failure = errno;
+        if (failure != EINTR)
+            break;
+        failure = 0;
+    }
+    cte__real_end(store, tag, fd);
+    return failure == EOPNOTSUPP || failure == ENOSYS ? CTE_OK : -failure;
+}
+
+cte_status cte__tracked_allocate(struct cte__store *store, cte__unit tag, int fd,
+                                 uint64_t size_bytes, bool real)
+{
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    cte_status status = CTE_OK;
+    cte__tracked_lock(store, tag, fd);
+    if (real)
+        status = reserve_real(store, tag, fd, size_bytes);
+    if (status == CTE_OK && size_bytes > atomic_load(&file->size_bytes)) {
+        cte__tracked_extend(cte__tag_at(store, tag), size_bytes);
+        cte__journal_file(store, tag, true);
+    }
+    cte__tracked_unlock(store, tag);
+    return status;
+}
+
 /* The file is as long as the real one. */
 static void set_sizes(struct cte__file_state *file, uint64_t size_bytes)
 {

@@ -48,6 +48,10 @@ bool cte__tracked_is_dirty(struct cte__store *store, cte__unit tag);
 cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd,
                                  uint64_t size_bytes);
 
+/* Extends; `real`: also reserves the real file's space. */
+cte_status cte__tracked_allocate(struct cte__store *store, cte__unit tag, int fd,
+                                 uint64_t size_bytes, bool real);
+
 cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd);
 
 /* Grows the size to `end`. */

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The run summary: with CTE_SUMMARY=<file>, each closed handle, and each file drained after its
- * last close, appends a line of JSON to it. */
+ * last close, appends a line of JSON to it; with CTE_SUMMARY=1, a line of text goes to stderr. */
 #ifndef CTE_CORE_TELEMETRY_SUMMARY_H
 #define CTE_CORE_TELEMETRY_SUMMARY_H
 
@@ -19,9 +19,6 @@ struct cte__summary {
     cte_target_info targets[CTE__SUMMARY_TARGETS_MAX];
     uint32_t target_count;
 };
-
-/* True if a summary was asked for: only then is it worth filling in. */
-bool cte__summary_wanted(void);
 
 /* Appends a line; one that cannot be written is a warning. */
 void cte__summary_write(const struct cte__summary *summary);

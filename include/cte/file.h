@@ -114,6 +114,12 @@ cte_status cte_file_size(cte_file *file, uint64_t *size_bytes);
 cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes);
 
 /**
+ * Makes the file at least so long, as posix_fallocate(3), and reserves the real file's space where
+ * its file system can, so that draining these bytes does not fail for want of it.
+ */
+cte_status cte_file_allocate(cte_file *file, uint64_t size_bytes);
+
+/**
  * Makes written data as durable as the configuration promises (`sync: node`: it is in the store,
  * nothing to do; `sync: pfs`: drained and fsync'ed).
  */
@@ -182,6 +188,7 @@ typedef struct cte_file_stats {
     uint64_t drain_ns;              /**< wall time this handle spent draining */
     uint64_t bytes_drained_background; /**< of the file, by this process beside the program, since it
                                             opened the file first */
+    uint64_t writes, reads;         /**< calls of this handle */
 } cte_file_stats;
 
 void cte_file_get_stats(const cte_file *file, cte_file_stats *stats);

@@ -16,6 +16,7 @@
 #ifndef CTE_TELEMETRY_H
 #define CTE_TELEMETRY_H
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -132,6 +133,20 @@ const char *cte_telemetry_op_name(cte_telemetry_op op);
 
 /** The id that entries give for a blob of this tag; zeros for a NULL or bad argument. */
 cte_blob_id cte_blob_id_of(const cte_tag *tag, const char *name);
+
+/**
+ * True if the environment asks for a run summary (CTE_SUMMARY, see docs/CONFIGURATION.md): only then
+ * is it worth counting for it.
+ */
+bool cte_summary_is_wanted(void);
+
+/**
+ * Adds to the run summary what a layer above the library handed to the real file, and why.
+ * @param path   of the file
+ * @param calls  how many calls; 0: all of them, the file is not tracked
+ * @param why    in words, for a user
+ */
+void cte_summary_passed_through(const char *path, uint64_t calls, const char *why);
 
 #ifdef __cplusplus
 }

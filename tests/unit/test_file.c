@@ -360,6 +360,38 @@ static void test_size_alone_is_drained_too(void **state)
     fixture_free(&f);
 }
 
+/* Space for what is written later: the file grows, never shrinks, and has its blocks at once. */
+static void test_allocate(void **state)
+{
+    (void)state;
+    enum { SPACE = 300000 };
+    struct fixture f = fixture_make(16, 0, "");
+    struct stat st;
+    uint64_t size, transferred;
+    char byte = 'x';
+    cte_file_segment segment = {.offset = 5, .length = 1, .base = &byte};
+    cte_file *file = open_file(&f, O_RDWR | O_CREAT);
+    assert_int_equal(cte_file_write(file, &segment, 1), CTE_OK);
+    assert_int_equal(cte_file_allocate(file, 0), CTE_OK);
+    assert_int_equal(cte_file_allocate(file, SPACE), CTE_OK);
+    assert_int_equal(cte_file_allocate(file, SPACE / 2), CTE_OK);
+    assert_int_equal(cte_file_size(file, &size), CTE_OK);
+    assert_int_equal(size, SPACE);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_true(st.st_blocks * 512 >= SPACE);
+    byte = 0;
+    assert_int_equal(cte_file_read(file, &segment, 1, &transferred), CTE_OK);
+    assert_int_equal(byte, 'x');
+    assert_int_equal(cte_file_allocate(file, (uint64_t)INT64_MAX + 1), -EFBIG);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, SPACE);
+    file = open_file(&f, O_RDONLY);
+    assert_int_equal(cte_file_allocate(file, 10), -EINVAL);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    fixture_free(&f);
+}
+
 /* Of several processes that open at the same moment exactly one sets the state up. */
 static void test_simultaneous_opens(void **state)
 {
@@ -508,6 +540,7 @@ int main(void)
         cmocka_unit_test(test_async_and_never),
         cmocka_unit_test(test_closed_files_are_followed),
         cmocka_unit_test(test_size_alone_is_drained_too),
+        cmocka_unit_test(test_allocate),
         cmocka_unit_test(test_simultaneous_opens),
         cmocka_unit_test(test_client_closed_before_file),
         cmocka_unit_test(test_kept_data_yields_to_a_newer_file),
