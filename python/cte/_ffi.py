@@ -124,7 +124,7 @@ class FileSegment(Structure):
 class FileStats(Structure):
     _fields_ = [(name, c_uint64) for name in
                 ("bytes_written", "bytes_read", "bytes_written_through", "bytes_read_store",
-                 "bytes_drained", "drain_ns", "bytes_drained_background")]
+                 "bytes_drained", "drain_ns", "bytes_drained_background", "writes", "reads")]
 
 
 #: By their C names, for the test that compares them.
@@ -230,6 +230,7 @@ FUNCTIONS = {
                             + _task),
     "cte_file_size": (c_int, [_handle, POINTER(c_uint64)]),
     "cte_file_truncate": (c_int, [_handle, c_uint64]),
+    "cte_file_allocate": (c_int, [_handle, c_uint64]),
     "cte_file_sync": (c_int, [_handle]),
     "cte_file_drain": (c_int, [_handle]),
     "cte_file_refresh": (c_int, [_handle]),

@@ -178,6 +178,10 @@ class File(io.RawIOBase):
         check(lib.cte_file_truncate(self._open, size), self.name)
         return size
 
+    def allocate(self, size):
+        """Makes the file at least so long and reserves its space, as posix_fallocate()."""
+        check(lib.cte_file_allocate(self._open, count_of(size, "size")), self.name)
+
     # ---- of the tiers ----
 
     @property
