@@ -289,6 +289,17 @@ class Files(StoreTest):
         with open(self.path("f"), "rb") as plain:
             self.assertEqual(plain.read(), data)
 
+    def test_allocate(self):
+        with self.client.open(self.path("f"), "x+") as file:
+            file.write(b"text")
+            file.allocate(9000)
+            file.allocate(5) # never shorter
+            self.assertEqual(file.size, 9000)
+            file.seek(0)
+            self.assertEqual(file.readall(), b"text" + bytes(8996))
+        with open(self.path("f"), "rb") as file:
+            self.assertEqual(file.read(), b"text" + bytes(8996))
+
     def test_as_raw_file(self):
         lines = b"".join(b"line %d\n" % i for i in range(10000))
         with self.client.open(self.path("f"), "x+") as file:
@@ -303,8 +314,6 @@ class Files(StoreTest):
             file.seek(5)
             self.assertEqual(file.truncate(), 5)
             self.assertEqual(file.size, 5)
-            file.allocate(9000)
-            self.assertEqual(file.size, 9000)
             self.assertRaises(ValueError, file.seek, -1)
         self.assertRaises(ValueError, lambda: file.size)
         file.close()
