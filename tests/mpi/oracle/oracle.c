@@ -26,12 +26,24 @@ static struct session {
     uint64_t ops, atomic_batches, undecided;
 } s;
 
-static void fail(const char *what, const char *detail, int op, long long position)
+static void print_finding(FILE *stream, const char *what, const char *detail, int op,
+                          long long position)
 {
-    fprintf(stderr,
+    fprintf(stream,
             "oracle: rank %d, batch %llu (%s), operation %d, position %lld: %s %s; seed %llu\n",
             s.rank, (unsigned long long)s.batch.number, s.batch.atomic ? "atomic" : "not atomic",
             op, position, what, detail, (unsigned long long)s.model.seed);
+}
+
+static void fail(const char *what, const char *detail, int op, long long position)
+{
+    print_finding(stderr, what, detail, op, position);
+    /* mpiexec may not pass on what a process printed just before it aborts. */
+    FILE *copy = fopen("oracle.finding", "a");
+    if (copy) {
+        print_finding(copy, what, detail, op, position);
+        fclose(copy);
+    }
     MPI_Abort(MPI_COMM_WORLD, 1);
     _exit(1);
 }
