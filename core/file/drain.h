@@ -72,6 +72,9 @@ extern const struct cte__background_job cte__drain_job; /* its context is a clie
 /* A handle is open: lets the file be drained to its descriptor, if it may be. */
 void cte__eager_join(cte_file *file);
 
+/* The handle's policy is another one. */
+void cte__eager_adapt(cte_file *file);
+
 /* The file was written to. */
 void cte__eager_touch(cte_file *file);
 

@@ -400,30 +400,18 @@ const struct cte__background_job cte__drain_job = {
 
 /* ---- handles -------------------------------------------------------------------------------- */
 
-void cte__eager_join(cte_file *file)
+static bool may_be_drained_to(const cte_file *file)
 {
-    cte_client *client = file->client;
-    pthread_mutex_lock(&client->lock);
-    file->open = cte__open_find_locked(client, file->tag);
-    pthread_mutex_unlock(&client->lock);
-    if (!client->background || client->config->drain_threads == 0 || !file->writable ||
-        file->scratch || file->drain == CTE_FILE_DRAIN_NEVER ||
-        (fcntl(file->fd, F_GETFL) & O_ACCMODE) == O_RDONLY)
-        return;
-    pthread_mutex_lock(&client->lock);
+    return file->client->background && file->client->config->drain_threads > 0 && file->writable &&
+           !file->scratch && file->drain != CTE_FILE_DRAIN_NEVER &&
+           (fcntl(file->fd, F_GETFL) & O_ACCMODE) != O_RDONLY;
+}
+
+static void link_writer(cte_file *file)
+{
     file->next_writer = file->open->writers;
     file->open->writers = file;
     file->eager = true;
-    pthread_mutex_unlock(&client->lock);
-}
-
-void cte__eager_touch(cte_file *file)
-{
-    if (!file->eager)
-        return;
-    if (!atomic_load_explicit(&file->open->touched, memory_order_relaxed))
-        atomic_store(&file->open->touched, true);
-    cte__background_rouse(file->client->background);
 }
 
 static void unlink_writer(cte_file *file)
@@ -433,6 +421,36 @@ static void unlink_writer(cte_file *file)
         link = &(*link)->next_writer;
     *link = file->next_writer;
     file->eager = false;
+}
+
+void cte__eager_join(cte_file *file)
+{
+    cte_client *client = file->client;
+    pthread_mutex_lock(&client->lock);
+    file->open = cte__open_find_locked(client, file->tag);
+    pthread_mutex_unlock(&client->lock);
+    cte__eager_adapt(file);
+}
+
+/* A pass that goes on to its descriptor may finish what it has begun. */
+void cte__eager_adapt(cte_file *file)
+{
+    pthread_mutex_lock(&file->client->lock);
+    bool may = may_be_drained_to(file);
+    if (may && !file->eager)
+        link_writer(file);
+    else if (!may && file->eager)
+        unlink_writer(file);
+    pthread_mutex_unlock(&file->client->lock);
+}
+
+void cte__eager_touch(cte_file *file)
+{
+    if (!file->eager)
+        return;
+    if (!atomic_load_explicit(&file->open->touched, memory_order_relaxed))
+        atomic_store(&file->open->touched, true);
+    cte__background_rouse(file->client->background);
 }
 
 void cte__eager_close(cte_file *file)

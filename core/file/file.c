@@ -150,6 +150,45 @@ uint64_t cte_file_chunk_bytes(const cte_file *file)
     return file->client ? file->chunk_bytes : 0;
 }
 
+/* ---- options ----------------------------------------------------------------------------------
+ */
+
+void cte_file_get_options(cte_file *file, cte_file_options *options)
+{
+    cte_file_options all = CTE_FILE_OPTIONS_INIT;
+    size_t size = options->size < sizeof all ? options->size : sizeof all;
+    all.mode = CTE_FILE_MODE_BYPASS;
+    if (file->client) {
+        all.mode = file->scratch ? CTE_FILE_MODE_SCRATCH : CTE_FILE_MODE_DEFAULT;
+        all.drain = file->drain;
+        all.score = file->score;
+        all.chunk_bytes = file->chunk_bytes;
+    }
+    all.size = options->size;
+    memcpy(options, &all, size);
+}
+
+cte_status cte_file_set_options(cte_file *file, const cte_file_options *given)
+{
+    cte_file_options options = options_of(given);
+    if (options.score > 1.0f || (unsigned)options.drain > CTE_FILE_DRAIN_NEVER)
+        return -EINVAL;
+    if (!file->client)
+        return CTE_OK;
+    if (options.score >= 0) {
+        file->score = options.score;
+        cte__prefetch_set_score(file->prefetch, options.score);
+    }
+    if (options.drain == CTE_FILE_DRAIN_CONFIG || options.drain == file->drain)
+        return CTE_OK;
+    file->drain = options.drain;
+    cte__tracked_set_drain(file->client->store, file->tag, file->fd, options.drain);
+    cte__eager_adapt(file);
+    if (file->writable && !file->scratch && options.drain != CTE_FILE_DRAIN_NEVER)
+        cte__grace_add(file->client);
+    return CTE_OK;
+}
+
 bool cte_file_is_tracked(const cte_file *file)
 {
     return file->client != NULL;

@@ -16,8 +16,8 @@ struct cte_file {
     int fd; /* the real file */
     bool readable, writable;
     bool scratch;
-    cte_file_drain_policy drain;
-    float score;
+    _Atomic(cte_file_drain_policy) drain; /* both may be changed by cte_file_set_options() */
+    _Atomic(float) score;
     cte_comm comm; /* rank_count 1 when opened alone */
 
     cte_client *client;                         /* NULL: straight to the real file */
@@ -29,7 +29,7 @@ struct cte_file {
     struct cte__prefetch *prefetch; /* NULL: nothing is read ahead */
     struct cte__open_file *open;    /* of a tracked file: the process's own */
     cte_file *next_writer;          /* with the client's lock held */
-    bool eager;                     /* a writer: the background thread may drain to it */
+    atomic_bool eager;              /* a writer: the background thread may drain to it */
     bool closing;                   /* counted in open->closers */
 
     struct {

@@ -30,7 +30,7 @@ struct cte__prefetch {
     struct cte__store *store;
     cte__unit tag;
     int fd;
-    float score;
+    _Atomic(float) score;
     uint64_t chunk_bytes;
     bool strided;
     uint32_t generation; /* of forks: a child has none of the tasks, and reads nothing ahead */
@@ -66,6 +66,12 @@ struct cte__prefetch *cte__prefetch_new(const cte_file *file)
     pthread_mutex_init(&prefetch->lock, NULL);
     pthread_cond_init(&prefetch->done, NULL);
     return prefetch;
+}
+
+void cte__prefetch_set_score(struct cte__prefetch *prefetch, float score)
+{
+    if (prefetch)
+        prefetch->score = score;
 }
 
 static bool is_of_parent(const struct cte__prefetch *prefetch)

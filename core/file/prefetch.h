@@ -20,6 +20,9 @@ struct cte__prefetch;
 /* NULL without memory for it, or if it is not configured. */
 struct cte__prefetch *cte__prefetch_new(const cte_file *file);
 
+/* Of what is read ahead from now on.  `prefetch` may be NULL. */
+void cte__prefetch_set_score(struct cte__prefetch *prefetch, float score);
+
 /* Ends what is under way.  NULL is fine. */
 void cte__prefetch_free(struct cte__prefetch *prefetch);
 

@@ -326,6 +326,15 @@ cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd)
     return status;
 }
 
+void cte__tracked_set_drain(struct cte__store *store, cte__unit tag, int fd,
+                            cte_file_drain_policy drain)
+{
+    cte__tracked_lock(store, tag, fd);
+    cte__tag_at(store, tag)->file.drain = drain;
+    cte__journal_file(store, tag, false);
+    cte__tracked_unlock(store, tag);
+}
+
 /* ---- open and close ------------------------------------------------------------------------- */
 
 static uint64_t born_ns(int fd)

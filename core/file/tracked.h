@@ -54,6 +54,10 @@ cte_status cte__tracked_allocate(struct cte__store *store, cte__unit tag, int fd
 
 cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd);
 
+/* What is to become of its data if all who have it open die. */
+void cte__tracked_set_drain(struct cte__store *store, cte__unit tag, int fd,
+                            cte_file_drain_policy drain);
+
 /* Grows the size to `end`. */
 void cte__tracked_extend(struct cte__tag_record *record, uint64_t end);
 

@@ -94,6 +94,21 @@ bool cte_file_is_tracked(const cte_file *file);
 uint64_t cte_file_chunk_bytes(const cte_file *file);
 
 /**
+ * Tells how the file is handled: what was asked for, or configured, and is in force.  `comm` is
+ * NULL.  Of a file that passes through, mode is CTE_FILE_MODE_BYPASS, and the rest says nothing.
+ * @param options  receives it; its `size` says how much of it there is, see CTE_FILE_OPTIONS_INIT
+ */
+void cte_file_get_options(cte_file *file, cte_file_options *options);
+
+/**
+ * Changes how an open file is handled, by this handle from now on.
+ * @param options  `drain` unless CTE_FILE_DRAIN_CONFIG, and `score` unless negative, are taken;
+ *                 mode, comm and chunk_bytes are decided at open and not looked at
+ * @return -EINVAL for a bad option: then nothing is changed; CTE_OK for a file that passes through
+ */
+cte_status cte_file_set_options(cte_file *file, const cte_file_options *options);
+
+/**
  * Writes segments.  Their order does not matter unless they overlap: then the later one wins.
  * All or nothing per chunk; on error some chunks may be written, as with pwritev(2).
  */

@@ -304,6 +304,58 @@ static void test_async_and_never(void **state)
     fixture_free(&f);
 }
 
+/* What is to become of data may be decided while the file is open. */
+static void test_options_change(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(16, 0, "");
+    cte_file_options options = CTE_FILE_OPTIONS_INIT, bad = CTE_FILE_OPTIONS_INIT,
+                     now = CTE_FILE_OPTIONS_INIT;
+    struct stat st;
+    cte_file_segment put = {0, 5, "hello"};
+    cte_file *file = open_file(&f, O_RDWR | O_CREAT);
+    cte_file_get_options(file, &now);
+    assert_int_equal(now.mode, CTE_FILE_MODE_DEFAULT);
+    assert_int_equal(now.drain, CTE_FILE_DRAIN_ON_CLOSE);
+    assert_int_equal(now.chunk_bytes, cte_file_chunk_bytes(file));
+    bad.drain = (cte_file_drain_policy)(CTE_FILE_DRAIN_NEVER + 1);
+    assert_int_equal(cte_file_set_options(file, &bad), -EINVAL);
+    bad.drain = CTE_FILE_DRAIN_ASYNC;
+    bad.score = 1.5f;
+    assert_int_equal(cte_file_set_options(file, &bad), -EINVAL);
+    options.drain = CTE_FILE_DRAIN_NEVER;
+    assert_int_equal(cte_file_set_options(file, &options), CTE_OK);
+    float score = now.score;
+    cte_file_get_options(file, &now);
+    assert_int_equal(now.drain, CTE_FILE_DRAIN_NEVER);
+    assert_true(now.score == score);
+    assert_int_equal(cte_file_write(file, &put, 1), CTE_OK);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 0);
+    cte_file_options never = CTE_FILE_OPTIONS_INIT;
+    never.drain = CTE_FILE_DRAIN_NEVER;
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR, 0, &never, &file), CTE_OK);
+    options.drain = CTE_FILE_DRAIN_ON_CLOSE;
+    options.score = 0.25f;
+    assert_int_equal(cte_file_set_options(file, &options), CTE_OK);
+    cte_file_get_options(file, &now);
+    assert_int_equal(now.drain, CTE_FILE_DRAIN_ON_CLOSE);
+    assert_true(now.score == 0.25f);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    assert_int_equal(stat(f.path, &st), 0);
+    assert_int_equal(st.st_size, 5);
+    /* One that passes through has nothing to change. */
+    cte_file_options bypass = CTE_FILE_OPTIONS_INIT;
+    bypass.mode = CTE_FILE_MODE_BYPASS;
+    assert_int_equal(cte_file_open(f.client, f.path, O_RDWR, 0, &bypass, &file), CTE_OK);
+    assert_int_equal(cte_file_set_options(file, &options), CTE_OK);
+    cte_file_get_options(file, &now);
+    assert_int_equal(now.mode, CTE_FILE_MODE_BYPASS);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    fixture_free(&f);
+}
+
 /* What a program does with the names of files that it has closed. */
 static void test_closed_files_are_followed(void **state)
 {
@@ -538,6 +590,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_existing_file_is_read_and_merged),
         cmocka_unit_test(test_async_and_never),
+        cmocka_unit_test(test_options_change),
         cmocka_unit_test(test_closed_files_are_followed),
         cmocka_unit_test(test_size_alone_is_drained_too),
         cmocka_unit_test(test_allocate),
