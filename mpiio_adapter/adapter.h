@@ -64,7 +64,6 @@ struct cte__mpi_file {
     char *path;
     struct cte__mpi_comm comm;
     int amode;
-    struct cte__mpi_hints hints;
     bool atomic; /* accesses are atomic towards those of others whose handles are */
     struct cte__mpi_view view;
     pthread_mutex_t pointer_lock;
@@ -195,8 +194,8 @@ void cte__mpi_hatch_summarise(struct cte__mpi_file *file);
 void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints);
 /* True if they say nothing. */
 bool cte__mpi_hints_are_plain(const struct cte__mpi_hints *hints);
-/* Of a file that is open already: complains of what is wrong, and takes nothing. */
-void cte__mpi_hints_judge(MPI_Info info);
+/* To a file that is open already: takes what can be changed then, complains of the rest. */
+void cte__mpi_hints_apply(struct cte__mpi_file *file, MPI_Info info);
 
 /* --- lifecycle.c --- */
 /* True if all processes of MPI_COMM_WORLD are on this node; else says so once. */

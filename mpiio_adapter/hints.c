@@ -23,9 +23,9 @@ static const struct choice drains[] = {{"on_close", CTE_FILE_DRAIN_ON_CLOSE},
                                        {"never", CTE_FILE_DRAIN_NEVER},
                                        {NULL, 0}};
 
-/* Every process sees the same hints, and a program may open thousands of files with them: say each
- * once, from one process. */
-static void complain(const char *key, const char *value, const char *expected)
+/* Every process sees the same hints, and a program may open thousands of files with them: true for
+ * one process, and once for each. */
+static bool is_to_be_said(const char *key)
 {
     enum { REMEMBERED = 32 };
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
@@ -40,7 +40,12 @@ static void complain(const char *key, const char *value, const char *expected)
     if (!known)
         strncpy(seen[seen_count++], key, MPI_MAX_INFO_KEY);
     pthread_mutex_unlock(&lock);
-    if (known || rank != 0)
+    return !known && rank == 0;
+}
+
+static void complain(const char *key, const char *value, const char *expected)
+{
+    if (!is_to_be_said(key))
         return;
     if (value)
         cte__mpi_message(CTE__MPI_WARN, "hint %s: \"%s\" is not %s; ignored", key, value, expected);
@@ -131,10 +136,30 @@ void cte__mpi_hints_get(MPI_Info info, struct cte__mpi_hints *hints)
     look_for_unknown(info);
 }
 
-void cte__mpi_hints_judge(MPI_Info info)
+static void complain_too_late(const char *key)
 {
-    struct cte__mpi_hints unused;
-    cte__mpi_hints_get(info, &unused);
+    if (is_to_be_said(key))
+        cte__mpi_message(CTE__MPI_WARN, "hint %s: is decided when the file is opened; ignored",
+                         key);
+}
+
+void cte__mpi_hints_apply(struct cte__mpi_file *file, MPI_Info info)
+{
+    struct cte__mpi_hints hints;
+    cte_file_options options = CTE_FILE_OPTIONS_INIT, now = CTE_FILE_OPTIONS_INIT;
+    if (info == MPI_INFO_NULL)
+        return;
+    cte__mpi_hints_get(info, &hints);
+    cte_file_get_options(file->file, &now);
+    if (hints.mode != CTE_FILE_MODE_CONFIG && hints.mode != (int)now.mode)
+        complain_too_late(CTE_MPIIO_HINT_MODE);
+    if (hints.chunk_bytes != 0 && hints.chunk_bytes != now.chunk_bytes)
+        complain_too_late(CTE_MPIIO_HINT_CHUNK_SIZE);
+    options.drain = (cte_file_drain_policy)hints.drain;
+    options.score = hints.score;
+    cte_status status = cte_file_set_options(file->file, &options);
+    if (status != CTE_OK)
+        cte__mpi_message(CTE__MPI_WARN, "%s: hints: %s", file->path, cte_status_string(status));
 }
 
 static void set_choice(MPI_Info info, const char *key, const struct choice *choices, int value)
@@ -144,20 +169,20 @@ static void set_choice(MPI_Info info, const char *key, const struct choice *choi
             PMPI_Info_set(info, key, c->word);
 }
 
+/* What is in force, asked for or not. */
 static void tell(MPI_Info info, const struct cte__mpi_file *file)
 {
     char text[32];
-    set_choice(info, CTE_MPIIO_HINT_MODE, modes, file->hints.mode);
-    set_choice(info, CTE_MPIIO_HINT_DRAIN, drains, file->hints.drain);
-    if (file->hints.score >= 0) {
-        snprintf(text, sizeof text, "%g", (double)file->hints.score);
-        PMPI_Info_set(info, CTE_MPIIO_HINT_SCORE, text);
-    }
-    uint64_t bytes = cte_file_chunk_bytes(file->file);
-    if (bytes > 0) {
-        snprintf(text, sizeof text, "%llu", (unsigned long long)bytes);
-        PMPI_Info_set(info, CTE_MPIIO_HINT_CHUNK_SIZE, text);
-    }
+    cte_file_options options = CTE_FILE_OPTIONS_INIT;
+    cte_file_get_options(file->file, &options);
+    set_choice(info, CTE_MPIIO_HINT_MODE, modes, (int)options.mode);
+    if (options.mode == CTE_FILE_MODE_BYPASS)
+        return;
+    set_choice(info, CTE_MPIIO_HINT_DRAIN, drains, (int)options.drain);
+    snprintf(text, sizeof text, "%g", (double)options.score);
+    PMPI_Info_set(info, CTE_MPIIO_HINT_SCORE, text);
+    snprintf(text, sizeof text, "%llu", (unsigned long long)options.chunk_bytes);
+    PMPI_Info_set(info, CTE_MPIIO_HINT_CHUNK_SIZE, text);
 }
 
 /* MPICH tells the hints that it knows. */
@@ -173,8 +198,9 @@ int MPI_File_get_info(MPI_File fh, MPI_Info *info)
 int MPI_File_set_info(MPI_File fh, MPI_Info info)
 {
     int code = REAL(set_info)(fh, info);
-    if (code == MPI_SUCCESS && cte__mpi_find(fh))
-        cte__mpi_hints_judge(info);
+    struct cte__mpi_file *file = cte__mpi_find(fh);
+    if (file && code == MPI_SUCCESS)
+        cte__mpi_hints_apply(file, info);
     return code;
 }
 

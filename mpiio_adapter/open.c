@@ -139,7 +139,6 @@ static cte_status attach(struct cte__mpi_file *file, struct cte__mpi_hints *hint
     options.drain = (cte_file_drain_policy)hints->drain;
     options.score = hints->score;
     options.chunk_bytes = hints->chunk_bytes;
-    file->hints = *hints;
     options.comm = &comm->table;
     if (status == CTE_OK)
         status = cte_file_open(cte__mpi_client(), file->path, open_flags(file->amode), 0, &options,

@@ -34,6 +34,18 @@ static int judge(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_O
 }
 
 /*
+ * True if MPICH refuses an access for the mode that the file was opened in.  At the shared pointer
+ * it looks at that in MPI_File_read_shared() alone: other reads of a file that is for writing are
+ * made, and writes to one that is for reading fail when they are made, with the pointer moved on.
+ */
+static bool is_refused_by_mode(const struct cte__mpi_file *file, const struct cte__mpi_op *op)
+{
+    int refused = op->write ? MPI_MODE_RDONLY : MPI_MODE_WRONLY;
+    bool asks = op->place != CTE__MPI_SHARED || !(op->write || op->collective || op->nonblocking);
+    return asks && (file->amode & refused);
+}
+
+/*
  * Lets MPICH judge the arguments, so that errors and their handling are its own: an access it will
  * refuse is simply made, any other is made with a count of 0.  On success *bytes is the size of
  * the access.
@@ -58,8 +70,7 @@ static int check(struct cte__mpi_file *file, const struct cte__mpi_op *op, uint6
     if (op->count > INT64_MAX / size || (uint64_t)offset > INT64_MAX / file->view.etype_bytes)
         return cte__mpi_raise_code(file, MPI_ERR_ARG);
     uint64_t total = (uint64_t)op->count * (uint64_t)size;
-    int refused = op->write ? MPI_MODE_RDONLY : MPI_MODE_WRONLY;
-    if (total % file->view.etype_bytes != 0 || (file->amode & refused))
+    if (total % file->view.etype_bytes != 0 || is_refused_by_mode(file, op))
         return judge(file, op, offset);
     *bytes = total;
     return MPI_SUCCESS;

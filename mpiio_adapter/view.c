@@ -43,7 +43,7 @@ int MPI_File_set_view(MPI_File fh, MPI_Offset displacement, MPI_Datatype etype,
         return code;
     if (status != CTE_OK && cte__mpi_view_init(&view) != CTE_OK)
         return cte__mpi_raise_code(file, MPI_ERR_NO_MEM);
-    cte__mpi_hints_judge(info);
+    cte__mpi_hints_apply(file, info);
     view.foreign = foreign;
     pthread_mutex_lock(&file->pointer_lock);
     cte__mpi_view_free(&file->view);

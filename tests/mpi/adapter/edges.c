@@ -3,6 +3,7 @@
 #include "program.h"
 
 #include <pthread.h>
+#include <stdbool.h>
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -164,59 +165,64 @@ static void children(void)
     MPI_File_close(&f);
 }
 
-/* Hints that are taken, misspelt, or no good. */
-static void hints(void)
+/* Accesses that do not go with the mode of the file, by all ranks: who is refused, and where the
+ * shared pointer is then. */
+static void try_direction(MPI_File f, bool write)
 {
-    MPI_Info info, used;
-    MPI_File f;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "cte_mode", "default");
-    MPI_Info_set(info, "cte_score", "0.5");
-    MPI_Info_set(info, "cte_drian", "async");
-    for (int i = 0; i < 3; i++) {
-        say_code("open", MPI_File_open(MPI_COMM_WORLD, "hints", CREATE, info, &f));
-        say_code("get_info", MPI_File_get_info(f, &used));
-        MPI_Info_free(&used);
-        MPI_File_close(&f);
+    char data[16] = "data";
+    MPI_Status status;
+    MPI_Offset position;
+    for (int collective = 0; collective < 2; collective++) {
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (write && collective)
+            TRY(MPI_File_write_ordered(f, data, 2, MPI_INT, &status));
+        else if (write)
+            TRY(MPI_File_write_shared(f, data, 2, MPI_INT, &status));
+        else if (collective)
+            TRY(MPI_File_read_ordered(f, data, 2, MPI_INT, &status));
+        else
+            TRY(MPI_File_read_shared(f, data, 2, MPI_INT, &status));
+        MPI_Barrier(MPI_COMM_WORLD);
+        say_code("position", MPI_File_get_position_shared(f, &position));
+        say("  %lld, data %.4s\n", (long long)position, data);
     }
-    MPI_Info_free(&info);
+    if (write) {
+        TRY(MPI_File_write_at(f, 0, data, 1, MPI_INT, &status));
+        TRY(MPI_File_write(f, data, 1, MPI_INT, &status));
+        TRY(MPI_File_write_all(f, data, 1, MPI_INT, &status));
+    } else {
+        TRY(MPI_File_read_at(f, 0, data, 1, MPI_INT, &status));
+        TRY(MPI_File_read(f, data, 1, MPI_INT, &status));
+        TRY(MPI_File_read_all(f, data, 1, MPI_INT, &status));
+    }
+    say_code("position", MPI_File_get_position(f, &position));
+    say("  %lld\n", (long long)position);
 }
 
-/* What get_info tells of hints, ours and MPICH's; run with the adapter only. */
-static void hints_told(void)
+static void wrong_direction(void)
 {
-    static const char *const expected[][2] = {{"cte_mode", "scratch"},
-                                              {"cte_score", "0.25"},
-                                              {"cte_chunk_size", "262144"},
-                                              {"cb_buffer_size", "65536"}};
-    char value[MPI_MAX_INFO_VAL + 1], all[300000], back[300000];
-    MPI_Info info, used;
-    MPI_File f;
-    int found;
-    MPI_Info_create(&info);
-    for (int i = 0; i < 4; i++)
-        MPI_Info_set(info, expected[i][0], expected[i][1]);
-    MPI_File_open(MPI_COMM_WORLD, "told", CREATE, info, &f);
-    MPI_File_get_info(f, &used);
-    for (int i = 0; i < 4; i++) {
-        MPI_Info_get(used, expected[i][0], MPI_MAX_INFO_VAL, value, &found);
-        if (!found || strcmp(value, expected[i][1]) != 0) {
-            fprintf(stderr, "%s is told as %s\n", expected[i][0], found ? value : "nothing");
-            MPI_Abort(MPI_COMM_WORLD, 4);
-        }
-    }
-    MPI_Info_get(used, "cte_drain", MPI_MAX_INFO_VAL, value, &found);
-    /* Pieces of that size hold what is written across them. */
-    fill(all, sizeof all, 3);
-    MPI_File_write_at(f, (MPI_Offset)rank * (int)sizeof all + 262100, all, sizeof all, MPI_BYTE,
-                      MPI_STATUS_IGNORE);
-    MPI_File_read_at(f, (MPI_Offset)rank * (int)sizeof all + 262100, back, sizeof all, MPI_BYTE,
-                     MPI_STATUS_IGNORE);
-    if (found || memcmp(all, back, sizeof all) != 0)
-        MPI_Abort(MPI_COMM_WORLD, 4);
+    MPI_Datatype comb;
+    MPI_Errhandler handler;
+    char data[256];
+    MPI_Type_vector(4, 1, 2, MPI_INT, &comb);
+    MPI_Type_commit(&comb);
+    MPI_File_create_errhandler(on_error, &handler);
+    fill(data, sizeof data, 2);
+    MPI_File f = open_file("direction", CREATE);
+    MPI_File_write_at_all(f, rank * (int)sizeof data, data, sizeof data, MPI_BYTE,
+                          MPI_STATUS_IGNORE);
     MPI_File_close(&f);
-    MPI_Info_free(&used);
-    MPI_Info_free(&info);
+    for (int turn = 0; turn < 8; turn++) {
+        bool write = turn & 1;
+        f = open_file("direction", write ? MPI_MODE_RDONLY : MPI_MODE_WRONLY);
+        MPI_File_set_errhandler(f, handler);
+        MPI_File_set_view(f, 0, MPI_INT, turn & 2 ? comb : MPI_INT, "native", MPI_INFO_NULL);
+        MPI_File_set_atomicity(f, turn >> 2);
+        try_direction(f, write);
+        MPI_File_close(&f);
+    }
+    MPI_Errhandler_free(&handler);
+    MPI_Type_free(&comb);
 }
 
 /* Files that are renamed, replaced or deleted when they are closed, but perhaps not drained. */
@@ -253,20 +259,6 @@ static void moved(void)
     MPI_File_read_at(f, 0, data, BYTES, MPI_BYTE, MPI_STATUS_IGNORE);
     say_bytes("moved.2", data, BYTES);
     MPI_File_write_at(f, ranks * BYTES + rank, "x", 1, MPI_BYTE, MPI_STATUS_IGNORE);
-    MPI_File_close(&f);
-    MPI_Info_free(&info);
-}
-
-static void bypass(void)
-{
-    MPI_Info info;
-    MPI_File f;
-    MPI_Info_create(&info);
-    MPI_Info_set(info, "cte_mode", "bypass");
-    MPI_Info_set(info, "cte_score", "very high");
-    MPI_Info_set(info, "cte_chunk_size", "100000");
-    MPI_File_open(MPI_COMM_WORLD, "bypass", CREATE, info, &f);
-    MPI_File_write_at(f, rank * 4, &rank, 1, MPI_INT, MPI_STATUS_IGNORE);
     MPI_File_close(&f);
     MPI_Info_free(&info);
 }
@@ -385,8 +377,14 @@ static void threads(void)
     MPI_File_close(&common);
 }
 
-const struct program edge_programs[] = {
-    {"errors", errors},       {"modes", modes},     {"many_handles", many_handles},
-    {"left_open", left_open}, {"moved", moved},     {"children", children},
-    {"hints", hints}, {"hints_told", hints_told},         {"bypass", bypass},   {"faults", faults},
-    {"far_away", far_away},   {"threads", threads}, {NULL, NULL}};
+const struct program edge_programs[] = {{"errors", errors},
+                                        {"modes", modes},
+                                        {"many_handles", many_handles},
+                                        {"left_open", left_open},
+                                        {"moved", moved},
+                                        {"children", children},
+                                        {"faults", faults},
+                                        {"far_away", far_away},
+                                        {"wrong_direction", wrong_direction},
+                                        {"threads", threads},
+                                        {NULL, NULL}};

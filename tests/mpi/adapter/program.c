@@ -86,7 +86,7 @@ MPI_File open_file(const char *name, int amode)
 int main(int argc, char **argv)
 {
     const struct program *groups[] = {access_programs, call_programs, edge_programs, later_programs,
-                                      oracle_programs};
+                                      hint_programs};
     int provided;
     if (argc == 2 && strcmp(argv[1], "threads") == 0)
         MPI_Init_thread(&argc, &argv, MPI_THREAD_MULTIPLE, &provided);

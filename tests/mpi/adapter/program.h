@@ -30,6 +30,6 @@ struct program {
     void (*run)(void);
 };
 extern const struct program access_programs[], call_programs[], edge_programs[], later_programs[],
-    oracle_programs[];
+    hint_programs[];
 
 #endif
