@@ -4,7 +4,9 @@
 
 Every call's result, every buffer and every file must be the same.  A program in which plain MPICH
 itself departs from what was written (mpiio_fuzz knows) only has to be right, not the same.
-The base seed is CTE_TEST_SEED or the clock; CTE_TEST_PROGRAMS overrides the number of programs.
+The base seed is CTE_TEST_SEED, that of --seed, or the clock: what runs with every change has one that is given,
+so that it depends on the change alone; the long form looks for what nobody has met.  CTE_TEST_PROGRAMS overrides
+the number of programs.
 """
 import argparse
 import collections
@@ -44,9 +46,9 @@ def parse_arguments():
 
 
 def base_seed(options):
-    if options.seed is not None:
-        return options.seed
-    return int(os.environ.get("CTE_TEST_SEED") or int(time.time()) % 10**8 * 10)
+    if os.environ.get("CTE_TEST_SEED"):
+        return int(os.environ["CTE_TEST_SEED"])
+    return int(time.time()) % 10**8 * 10 if options.seed is None else options.seed
 
 
 def environment(options, name, preload, extra):
@@ -163,7 +165,7 @@ def left_behind(name):
 
 
 def reproduce(options, seed):
-    words = [sys.argv[0], "--fuzz", options.fuzz, "--ranks", str(options.ranks), "--programs", "1",
+    words = ["env -u CTE_TEST_SEED", sys.argv[0], "--fuzz", options.fuzz, "--ranks", str(options.ranks), "--programs", "1",
              "--seed", str(seed), "--keep"]
     for name in ("preload", "shim"):
         if getattr(options, name):

@@ -59,10 +59,14 @@ static void must(int code, const char *call)
 }
 #define MUST(call) must(call, #call)
 
-static void open_files(void)
+static void open_files(bool small_chunks)
 {
-    MUST(MPI_File_open(MPI_COMM_WORLD, file_name, MPI_MODE_RDWR | MPI_MODE_CREATE, MPI_INFO_NULL,
-                       &s.file));
+    MPI_Info info;
+    MPI_Info_create(&info);
+    if (small_chunks)
+        MPI_Info_set(info, "cte_chunk_size", "65536");
+    MUST(MPI_File_open(MPI_COMM_WORLD, file_name, MPI_MODE_RDWR | MPI_MODE_CREATE, info, &s.file));
+    MPI_Info_free(&info);
     MUST(MPI_File_open(MPI_COMM_WORLD, file_name, MPI_MODE_RDONLY, MPI_INFO_NULL, &s.observer));
     MUST(MPI_File_set_view(s.observer, s.model.base, MPI_BYTE, MPI_BYTE, "native", MPI_INFO_NULL));
     MUST(MPI_File_set_view(s.file, s.model.base, MPI_BYTE, MPI_BYTE, "native", MPI_INFO_NULL));
@@ -97,7 +101,7 @@ static void close_files(void)
 }
 
 /* Goes on in the same file, or in a new one somewhere else: at the start, over the border of two
- * chunks, behind 4 GiB. */
+ * chunks, behind 4 GiB; in large chunks, or in small ones of which an access meets several. */
 static void next_opening(uint64_t number)
 {
     static const MPI_Offset bases[] = {0, (1 << 20) - SPAN / 2, ((MPI_Offset)4 << 30) - SPAN / 2};
@@ -112,7 +116,7 @@ static void next_opening(uint64_t number)
         s.model.size = 0;
         s.model.base = bases[rng_below(&rng, 3)];
     }
-    open_files();
+    open_files(rng_chance(&rng, 50));
 }
 
 static MPI_Datatype make_tile(const struct view *view)

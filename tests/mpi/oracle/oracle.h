@@ -29,8 +29,8 @@ enum {
     OPS_MAX = 63, /* with the look at everything at the end, a word of bits */
     EVENTS_MAX = 4 * OPS_MAX,
     BLOCKS_MAX = 3,
-    SPAN = 48 << 10, /* the bytes of the file that are accessed */
-    OLD = OPS_MAX,   /* stands for the write of what was there before the batch */
+    SPAN = 160 << 10, /* the bytes of the file that are accessed: some of the smallest chunks */
+    OLD = OPS_MAX,    /* stands for the write of what was there before the batch */
     BATCHES_PER_VIEW = 4,
     HOLE = 0, /* the value of bytes that nobody wrote; 1 … 7 are nobody's */
     FIRST_VALUE = 8,
