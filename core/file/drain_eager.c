@@ -47,12 +47,17 @@ enum {
 
 /* ---- is now the time? ----------------------------------------------------------------------- */
 
-static uint64_t bytes_put(const struct cte__store *store)
+/* What programs put and got so far: not what was read to be drained. */
+static uint64_t bytes_moved(const struct cte__store *store)
 {
+    uint64_t drained = atomic_load_explicit(&store->header->drain.bytes_drained,
+                                            memory_order_relaxed);
     uint64_t bytes = 0;
-    for (uint32_t i = 0; i < store->header->target_count; i++)
-        bytes += cte__target_totals(&store->header->targets[i]).bytes_written;
-    return bytes;
+    for (uint32_t i = 0; i < store->header->target_count; i++) {
+        struct cte__target_totals totals = cte__target_totals(&store->header->targets[i]);
+        bytes += totals.bytes_written + totals.bytes_read;
+    }
+    return bytes > drained ? bytes - drained : 0;
 }
 
 static uint64_t fastest_bytes_per_s(const struct cte__store *store)
@@ -76,17 +81,18 @@ static bool is_pressed(cte_client *client, uint64_t now)
     return eager->pressed;
 }
 
-/* True while the node's programs write to the targets as if they waited for them.  What was written
- * since a sample that is old says little about now: then another one is taken, once. */
+/* True while the node's programs use the targets as if they waited for them.  What was moved since a
+ * sample that is old says little about now: then another one is taken, once. */
 static bool is_busy(cte_client *client, uint64_t now)
 {
     struct cte__eager *eager = &client->eager;
     uint64_t elapsed = now - eager->sampled_ns;
     if (elapsed < SAMPLE_MIN_MS * MS_NS)
         return eager->busy;
-    uint64_t bytes = bytes_put(client->store);
+    uint64_t bytes = bytes_moved(client->store);
     uint64_t limit = fastest_bytes_per_s(client->store) / BUSY_SHARE;
-    double rate = (double)(bytes - eager->sampled_bytes) * 1e9 / (double)elapsed;
+    uint64_t moved = bytes > eager->sampled_bytes ? bytes - eager->sampled_bytes : 0;
+    double rate = (double)moved * 1e9 / (double)elapsed;
     eager->stale = elapsed > SAMPLE_MAX_MS * MS_NS && !eager->stale;
     eager->busy = eager->stale || (limit > 0 && rate > (double)limit);
     eager->sampled_ns = now;

@@ -20,7 +20,8 @@ struct cte__ram_state {
     /* enum page_state of ram_map.c for each page; NULL: everything goes by system calls. */
     _Atomic uint8_t *pages;
     atomic_bool cannot_populate; /* by this kernel; then too */
-    _Atomic uint32_t warm_units; /* what warming a page costs, as ram_map.c counts; 0: not known */
+    _Atomic uint32_t measures;   /* of what warming a page costs */
+    _Atomic uint32_t warm_units; /* the lowest of them, as ram_map.c counts */
     /* Of each arena: NULL until mapped; then constant until close.  MAP_FAILED: cannot be. */
     _Atomic(char *) bases[];
 };

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ram target's mappings: which pages this process may touch through one.
  *
- * A page's first uses go by system call, two at least.  Later it is warmed: MADV_POPULATE_WRITE
- * maps it, and says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual
+ * A page's first use goes by system call.  Later it is warmed: MADV_POPULATE_WRITE maps it, and
+ * says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual
  * machine (EPYC, Linux 6.18), ns per page that is already in the page cache:
  *
  *    at once    populate   touch it   copy, warm   pwrite
@@ -10,13 +10,14 @@
  *    64 KiB          435      20300          150
  *    1 MiB           250      17000          160      650
  *
- * Most of the cost of populating at 4 KiB is that of calling: pages beside the one in use that were
+ * and on another one (Xeon): 64 KiB, 820 to populate with the first touch, 260 to copy, 1000 to
+ * pwrite.  Most of the cost of populating at 4 KiB is that of calling: pages beside the one in use that were
  * used before are warmed with it, up to 64 KiB.  Where a hypervisor keeps page tables of its own,
  * the first touch of a page that was populated costs 4000 to 5000 ns more, elsewhere next to
  * nothing.  So when to warm a page is the question of renting or buying skis (Karlin et al.,
  * Competitive snoopy caching, 1988): once the system calls have cost it what warming costs, which
- * is at most twice what the best choice would have been.  What warming costs is measured, once in
- * each process, on the first pages to be warmed; what a system call costs more than a copy is taken
+ * is at most twice what the best choice would have been.  What warming costs is measured in each
+ * process, on the first pages that it warms, which it does early for that; what a system call costs more than a copy is taken
  * from the table: so much for the call and so much for each page, in the units of the pages'
  * states.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more than to
  * write it. */
@@ -38,9 +39,8 @@ enum {
     UNIT_NS = 32,
     CALL_UNITS = 1400 / UNIT_NS, /* of each system call */
     PAGE_UNITS = 480 / UNIT_NS,  /* of each page that one moves */
-    /* No page is warmed before two uses by small transfers, or four by large ones. */
-    PRICE_UNKNOWN = 0,
-    PRICE_MIN = CALL_UNITS + PAGE_UNITS + 1,
+    PRICE_MIN = 1, /* one use */
+    MEASURES = 8,  /* the lowest counts: a process may be kept from the processor meanwhile */
     AROUND_PAGES = 16,
     MEASURED_PAGES_MAX = 4 * AROUND_PAGES,
     /* A gap of so many warm pages between cold ones is not worth a system call of its own. */
@@ -66,11 +66,16 @@ static void set(_Atomic uint8_t *page, uint32_t state)
     atomic_store_explicit(page, (uint8_t)state, memory_order_relaxed);
 }
 
+static bool is_priced(const struct cte__ram_state *state)
+{
+    return atomic_load_explicit(&state->measures, memory_order_relaxed) >= MEASURES;
+}
+
 /* From what on a page is to be warmed. */
 static uint32_t price(const struct cte__ram_state *state)
 {
-    uint32_t units = atomic_load_explicit(&state->warm_units, memory_order_relaxed);
-    return units == PRICE_UNKNOWN ? PRICE_MIN : units;
+    return is_priced(state) ? atomic_load_explicit(&state->warm_units, memory_order_relaxed)
+                            : PRICE_MIN;
 }
 
 /* ---- mappings ---- */
@@ -83,7 +88,8 @@ void cte__ram_map_init(struct cte__ram_state *state)
     for (uint64_t i = 0; i < state->arenas.count; i++)
         atomic_init(&state->bases[i], NULL);
     atomic_init(&state->cannot_populate, false);
-    atomic_init(&state->warm_units, PRICE_UNKNOWN);
+    atomic_init(&state->measures, 0);
+    atomic_init(&state->warm_units, PAID_MAX);
     state->pages = pages == MAP_FAILED ? NULL : pages;
     /* A forked child inherits the mappings of the arenas but nothing mapped in them.  With all
      * pages cold it warms its own; where the kernel cannot do that it takes minor faults, slow but
@@ -165,8 +171,8 @@ static void touch(const char *base, const struct cte__ram_pages *pages)
         (void)*(const volatile char *)(base + (page << CTE__PAGE_SHIFT));
 }
 
-/* The same, and notes what that costs, with the first touch of the pages.  A page that the process
- * was kept from looks dearer than it is: it is no dearer than what a byte holds. */
+/* The same, and notes what that costs, with the first touch of the pages.  Threads that race lose a
+ * measure at most. */
 static bool populate_measured(struct cte__ram_state *state, char *base,
                               const struct cte__ram_pages *pages)
 {
@@ -175,17 +181,17 @@ static bool populate_measured(struct cte__ram_state *state, char *base,
         return false;
     touch(base, pages);
     uint64_t units = (cte__monotonic_ns() - begin) / UNIT_NS / (pages->end - pages->first);
-    units = cte__max(cte__min(units, PAID_MAX), PRICE_MIN);
-    atomic_store_explicit(&state->warm_units, (uint32_t)units, memory_order_relaxed);
+    units = cte__max(units, PRICE_MIN);
+    if (units < atomic_load_explicit(&state->warm_units, memory_order_relaxed))
+        atomic_store_explicit(&state->warm_units, (uint32_t)units, memory_order_relaxed);
+    atomic_fetch_add_explicit(&state->measures, 1, memory_order_relaxed);
     return true;
 }
 
 static bool warm(struct cte__ram_state *state, char *base, const struct cte__ram_pages *pages)
 {
     _Atomic uint8_t *states = states_of(state, pages->arena);
-    bool measure =
-        atomic_load_explicit(&state->warm_units, memory_order_relaxed) == PRICE_UNKNOWN &&
-        pages->end - pages->first <= MEASURED_PAGES_MAX;
+    bool measure = !is_priced(state) && pages->end - pages->first <= MEASURED_PAGES_MAX;
     if (!(measure ? populate_measured(state, base, pages) : populate(state, base, pages)))
         return false;
     for (uint64_t page = pages->first; page < pages->end; page++)
@@ -215,7 +221,7 @@ static struct cte__ram_pages due_run(const struct cte__ram_state *state, uint32_
     const _Atomic uint8_t *states = states_of(state, pages->arena);
     struct cte__ram_pages run = {.arena = pages->arena, .first = page, .end = page + 1};
     uint64_t end = pages->end;
-    if (atomic_load_explicit(&state->warm_units, memory_order_relaxed) == PRICE_UNKNOWN)
+    if (!is_priced(state))
         end = cte__min(end, page + AROUND_PAGES);
     while (page < end && get(&states[page]) >= from)
         if (is_due(get(&states[page++]), from))
