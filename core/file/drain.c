@@ -405,6 +405,16 @@ static cte_status drain_size(struct cte__drain *drain)
     return status;
 }
 
+/* The store has nothing of the file, and never failed to drain it: most files that are opened and
+ * closed again. */
+static bool has_nothing(const struct cte__tag_record *record)
+{
+    const struct cte__file_state *file = &record->file;
+    return atomic_load(&record->list_head) == 0 && atomic_load(&file->truncate_to) == 0 &&
+           atomic_load(&file->size_bytes) == atomic_load(&file->real_bytes) &&
+           atomic_load(&file->drain_failure) == CTE_OK;
+}
+
 cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes)
 {
     struct cte__drain drain = {.client = client, .tag = tag, .fd = fd};
@@ -412,6 +422,8 @@ cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes
     size_t count = 0;
     *bytes = 0;
     cte__store_sweep_if_wanted(client->store);
+    if (has_nothing(cte__tag_at(client->store, tag)))
+        return CTE_OK;
     cte_status status = cte__tracked_chunks(client->store, tag, &chunks, &count);
     if (status == CTE_OK)
         status = cte__drain_begin(&drain);

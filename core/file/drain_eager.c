@@ -487,7 +487,10 @@ void cte__eager_leave(cte_file *file)
         file->fd = -1;
     }
     /* Other handles of this process may stay: what is left is theirs to see to. */
-    open->due_ns = open->due_ns != 0 || open->writers == NULL ? open->due_ns : 1;
+    bool others = open->writers != NULL;
+    if (others && open->due_ns == 0)
+        open->due_ns = 1;
     pthread_mutex_unlock(&client->lock);
-    cte__background_rouse(client->background);
+    if (others)
+        cte__background_rouse(client->background);
 }
