@@ -67,10 +67,11 @@ static void expect(struct worker *w, bool right, const char *what, const struct 
         snprintf(w->failure, sizeof w->failure, "%s of %s in tag %d", what, t->name, t->tag);
 }
 
+/* 1 … most; 0 if there is no room. */
 static uint64_t draw_length(struct worker *w, uint64_t most)
 {
     uint64_t limit = draw(w, 3) == 0 ? most : draw(w, 2) == 0 ? 600 : 9000;
-    return draw(w, limit < most ? limit : most) + (most > 0);
+    return most == 0 ? 0 : 1 + draw(w, limit < most ? limit : most);
 }
 
 static void fill(struct worker *w, unsigned char *bytes, uint64_t length)
