@@ -119,8 +119,7 @@ static hsize_t period_from(hsize_t element)
     return element % PERIOD;
 }
 
-/* ---- drivers ----------------------------------------------------------------------------------
- */
+/* ---- drivers ---- */
 
 static void set_subfiling(hid_t fapl)
 {
@@ -147,8 +146,7 @@ static hid_t make_fapl(enum driver driver)
     return fapl;
 }
 
-/* ---- one dataset -------------------------------------------------------------------------------
- */
+/* ---- one dataset ---- */
 
 static void create(struct round *round)
 {
@@ -293,8 +291,7 @@ static void verify(struct round *round)
     free(memory);
 }
 
-/* ---- a round ----------------------------------------------------------------------------------
- */
+/* ---- a round ---- */
 
 static void make_buffers(struct round *round)
 {

@@ -16,12 +16,22 @@ static struct cte__vfd_file *of(const H5FD_t *pub)
     return (struct cte__vfd_file *)pub;
 }
 
-/* After H5close() the id is dead and may be given to something else. */
-static herr_t terminate(void)
+/* One driver may go while files are open with the other. */
+void cte__unregistered(_Atomic hid_t *where)
 {
     cte__settings_close_clients();
-    atomic_store(&driver_id, H5I_INVALID_HID);
+    atomic_store(where, H5I_INVALID_HID);
+}
+
+static herr_t terminate(void)
+{
+    cte__unregistered(&driver_id);
     return 0;
+}
+
+static struct cte__vfd_common *common_of(const H5FD_t *pub)
+{
+    return (struct cte__vfd_common *)pub;
 }
 
 void *cte__config_copy(const void *config)
@@ -40,9 +50,9 @@ herr_t cte__config_free(void *config)
     return 0;
 }
 
-static void *fapl_get(H5FD_t *pub)
+void *cte__fapl_get(H5FD_t *pub)
 {
-    return cte__config_copy(&of(pub)->config);
+    return cte__config_copy(&common_of(pub)->config);
 }
 
 static int compare(const H5FD_t *a, const H5FD_t *b)
@@ -71,23 +81,61 @@ static herr_t query(const H5FD_t *pub, unsigned long *flags)
     return 0;
 }
 
-static haddr_t get_eoa(const H5FD_t *pub, H5FD_mem_t type)
+haddr_t cte__get_eoa(const H5FD_t *pub, H5FD_mem_t type)
 {
     (void)type;
-    return of(pub)->eoa;
+    return common_of(pub)->eoa;
 }
 
-static herr_t set_eoa(H5FD_t *pub, H5FD_mem_t type, haddr_t addr)
+herr_t cte__set_eoa(H5FD_t *pub, H5FD_mem_t type, haddr_t addr)
 {
     (void)type;
-    of(pub)->eoa = addr;
+    common_of(pub)->eoa = addr;
     return 0;
 }
 
-static haddr_t get_eof(const H5FD_t *pub, H5FD_mem_t type)
+haddr_t cte__get_eof(const H5FD_t *pub, H5FD_mem_t type)
 {
     (void)type;
-    return of(pub)->eof;
+    return common_of(pub)->eof;
+}
+
+herr_t cte__sync(struct cte__vfd_common *file)
+{
+    cte_status status = cte__handles_sync(&file->handles);
+    if (status == CTE_OK)
+        return 0;
+    CTE__PUSH(H5E_IO, H5E_CANTFLUSH, "cannot make '%s' durable: %s (%s)", file->name,
+              cte_status_string(status), cte_status_name(status));
+    return -1;
+}
+
+herr_t cte__push_size_error(const struct cte__vfd_common *file, cte_status status)
+{
+    CTE__PUSH(H5E_IO, H5E_CANTUPDATE, "cannot set the size of '%s' to %llu: %s (%s)", file->name,
+              (unsigned long long)file->eoa, cte_status_string(status), cte_status_name(status));
+    return -1;
+}
+
+bool cte__common_begin(struct cte__vfd_common *file, const char *name, hid_t fapl)
+{
+    file->name = name;
+    file->config = cte__config_of_fapl(fapl);
+    file->settings = cte__settings_of_fapl(fapl, &file->config);
+    if (!file->settings) {
+        CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE, "unable to open file '%s': wrong configuration",
+                  name);
+        return false;
+    }
+    file->config.text = cte__settings_text(file->settings);
+    cte__settings_hold(file->settings);
+    return true;
+}
+
+void cte__common_end(struct cte__vfd_common *file)
+{
+    if (file->settings)
+        cte__settings_release(file->settings);
 }
 
 /* True if it is HDF5 itself that asks, only to fstat the file. */
@@ -104,15 +152,16 @@ static herr_t get_handle(H5FD_t *pub, hid_t fapl, void **handle)
 {
     struct cte__vfd_file *file = of(pub);
     if (!handle) {
-        CTE__PUSH(H5E_ARGS, H5E_BADVALUE, "no place given for the handle of '%s'", file->name);
+        CTE__PUSH(H5E_ARGS, H5E_BADVALUE, "no place given for the handle of '%s'",
+                  file->common.name);
         return -1;
     }
-    if (file->tracked && !only_to_identify(fapl)) {
+    if (file->common.handles.tracked && !only_to_identify(fapl)) {
         CTE__PUSH(
             H5E_VFL, H5E_UNSUPPORTED,
             "'%s' has its newest bytes in the node's store, so there is no descriptor for it; "
             "open it in bypass mode",
-            file->name);
+            file->common.name);
         return -1;
     }
     if (cte__behind_flush(file) < 0)
@@ -129,7 +178,7 @@ static herr_t lock(H5FD_t *pub, hbool_t exclusive)
     if (errno == ENOSYS && file->ignore_disabled_locks)
         return 0;
     CTE__PUSH(H5E_VFL, H5E_CANTLOCKFILE, "cannot lock '%s': errno = %d, error message = '%s'",
-              file->name, errno, strerror(errno));
+              file->common.name, errno, strerror(errno));
     return -1;
 }
 
@@ -141,7 +190,7 @@ static herr_t unlock(H5FD_t *pub)
     if (errno == ENOSYS && file->ignore_disabled_locks)
         return 0;
     CTE__PUSH(H5E_VFL, H5E_CANTUNLOCKFILE, "cannot unlock '%s': errno = %d, error message = '%s'",
-              file->name, errno, strerror(errno));
+              file->common.name, errno, strerror(errno));
     return -1;
 }
 
@@ -156,16 +205,16 @@ static const H5FD_class_t driver_class = {
     .fc_degree = H5F_CLOSE_WEAK,
     .terminate = terminate,
     .fapl_size = sizeof(cte_hdf5_config),
-    .fapl_get = fapl_get,
+    .fapl_get = cte__fapl_get,
     .fapl_copy = cte__config_copy,
     .fapl_free = cte__config_free,
     .open = cte__vfd_open,
     .close = cte__vfd_close,
     .cmp = compare,
     .query = query,
-    .get_eoa = get_eoa,
-    .set_eoa = set_eoa,
-    .get_eof = get_eof,
+    .get_eoa = cte__get_eoa,
+    .set_eoa = cte__set_eoa,
+    .get_eof = cte__get_eof,
     .get_handle = get_handle,
     .read = cte__vfd_read,
     .write = cte__vfd_write,

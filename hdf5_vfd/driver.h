@@ -7,6 +7,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "handles.h"
 #include "hdf5_compat.h"
 
 #include <cte/file.h>
@@ -23,21 +24,25 @@ struct cte__window {
 /* What one configuration text asks for (settings.c). */
 struct cte__settings;
 
-struct cte__vfd_file {
+/* What the files of both drivers have, and their callbacks below need. */
+struct cte__vfd_common {
     H5FD_t pub; /* must be first */
-    /* A score belongs to a handle.  All reach the same bytes; there is one for each score. */
-    cte_file *handles[H5FD_MEM_NTYPES];
-    float scores[H5FD_MEM_NTYPES]; /* of the handles; negative: as configured */
-    uint32_t handle_count;         /* at least 1 while the file is open */
-    uint8_t handle_of[H5FD_MEM_NTYPES];
+    /* Must be second: H5Fset_mpi_atomicity() takes what follows `pub` for the MPI_File of any MPI
+     * driver.  See mpio_open.c; unused in the serial driver. */
+    void *mpi_file;
+    struct cte__handles handles;
     struct cte__settings *settings;
+    cte_hdf5_config config;
+    haddr_t eoa; /* what HDF5 has allocated */
+    haddr_t eof; /* size of the file as this process knows it */
+    const char *name;
+};
+
+struct cte__vfd_file {
+    struct cte__vfd_common common; /* must be first */
     int fd; /* the real file: lock, identity and, if not tracked, H5Fget_vfd_handle */
     dev_t device;
     ino_t inode;
-    haddr_t eoa; /* what HDF5 has allocated */
-    haddr_t eof; /* size of the file as this handle knows it */
-    cte_hdf5_config config;
-    bool tracked;
     bool writable;
     bool swmr; /* each write reaches the real file, in order, before it returns */
     bool ignore_disabled_locks;
@@ -45,7 +50,7 @@ struct cte__vfd_file {
     struct cte__window behind; /* small raw writes not passed on yet; never while swmr */
     struct cte__window ahead;  /* raw bytes read in advance */
     haddr_t next_read;         /* end of the last small raw read */
-    char name[];
+    char name_text[];
 };
 
 /* Pushes on HDF5's error stack; formats as printf. */
@@ -56,9 +61,23 @@ struct cte__vfd_file {
 /* driver.c */
 /* The driver's id, registered if it is not; kept in `where`. */
 hid_t cte__register(const H5FD_class_t *driver, _Atomic hid_t *where);
-/* Callbacks for the driver's part of property lists, a cte_hdf5_config. */
+/* For a driver's terminate: its id is dead, and may be given to something else. */
+void cte__unregistered(_Atomic hid_t *where);
+/* Callbacks of both drivers.  The driver's part of a property list is a cte_hdf5_config. */
 void *cte__config_copy(const void *config);
 herr_t cte__config_free(void *config);
+void *cte__fapl_get(H5FD_t *pub);
+haddr_t cte__get_eoa(const H5FD_t *pub, H5FD_mem_t type);
+herr_t cte__set_eoa(H5FD_t *pub, H5FD_mem_t type, haddr_t addr);
+haddr_t cte__get_eof(const H5FD_t *pub, H5FD_mem_t type);
+/* Makes what is pending durable; errors are pushed. */
+herr_t cte__sync(struct cte__vfd_common *file);
+/* Says that the file cannot have the size that it is to have. */
+herr_t cte__push_size_error(const struct cte__vfd_common *file, cte_status status);
+/* Takes what the property list says; false with an error pushed.  `name` must stay. */
+bool cte__common_begin(struct cte__vfd_common *file, const char *name, hid_t fapl);
+/* Also after a begin that failed. */
+void cte__common_end(struct cte__vfd_common *file);
 #if !CTE__HDF5_PLUGINS
 hid_t H5FD_cte_init_early(void);
 #endif
@@ -73,7 +92,10 @@ const char *cte__settings_text(const struct cte__settings *settings);
 cte_client *cte__settings_client(struct cte__settings *settings);
 /* The configured score of a type of file memory; negative: that of the file layer. */
 float cte__settings_score(const struct cte__settings *settings, H5FD_mem_t type);
-/* Detaches from all stores: no file is open any more. */
+/* A file is open with them, or no longer. */
+void cte__settings_hold(struct cte__settings *settings);
+void cte__settings_release(struct cte__settings *settings);
+/* Detaches from the stores that no open file is in; the next to be opened attaches again. */
 void cte__settings_close_clients(void);
 
 /* fapl.c */

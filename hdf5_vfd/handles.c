@@ -58,17 +58,14 @@ cte_status cte__handles_open_others(struct cte__handles *handles,
     return status;
 }
 
-cte_status cte__handles_close(struct cte__handles *handles, uint32_t kept)
+cte_status cte__handles_close(struct cte__handles *handles)
 {
     cte_status status = CTE_OK;
-    while (handles->count > kept) {
+    while (handles->count > 0) {
         cte_status closed = cte_file_close(handles->items[--handles->count]);
         if (status == CTE_OK)
             status = closed;
     }
-    for (int type = 0; type < H5FD_MEM_NTYPES; type++)
-        if (handles->of[type] >= kept)
-            handles->of[type] = 0;
     return status;
 }
 

@@ -37,8 +37,8 @@ cte_status cte__handles_open_first(struct cte__handles *handles,
 /* Those for other scores.  They mean nothing for a file that passes through. */
 cte_status cte__handles_open_others(struct cte__handles *handles,
                                     const struct cte__handles_from *from, int flags);
-/* Closes all but the first `kept`; returns the first error. */
-cte_status cte__handles_close(struct cte__handles *handles, uint32_t kept);
+/* Closes all; returns the first error. */
+cte_status cte__handles_close(struct cte__handles *handles);
 cte_status cte__handles_sync(struct cte__handles *handles);
 
 static inline cte_file *cte__handle_for(const struct cte__handles *handles, H5FD_mem_t type)

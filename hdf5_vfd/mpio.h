@@ -8,28 +8,18 @@
 
 #include <mpi.h>
 
-#include "handles.h"
 #include "mpi_common/access.h"
 #include "mpi_common/comm.h"
 
 struct cte__mpio_file {
-    H5FD_t pub; /* must be first */
-    /* Must be second: H5Fset_mpi_atomicity() takes what follows `pub` for the MPI_File of any MPI
-     * driver.  It is this process's alone and moves no data: it only keeps that mode.
-     * MPI_FILE_NULL if it could not be had: then HDF5 refuses to set the mode. */
-    MPI_File atomicity;
-    MPI_Comm comm; /* HDF5's; core calls through one of its own */
-    MPI_Info info; /* never MPI_INFO_NULL, which HDF5 takes for an error */
+    struct cte__vfd_common common; /* must be first */
+    MPI_Comm comm;                 /* HDF5's; core calls through one of its own */
+    MPI_Info info;                 /* never MPI_INFO_NULL, which HDF5 takes for an error */
     struct cte__mpi_comm core;
-    struct cte__handles handles;
-    haddr_t eoa;       /* what HDF5 has allocated */
     haddr_t sized_for; /* eoa at the last truncation */
-    haddr_t eof;       /* as far as this process knows */
     /* HDF5 takes a selection apart for us: the vectors that come are no accesses of their own. */
     bool in_selection;
-    cte_hdf5_config config;
-    struct cte__settings *settings;
-    char name[];
+    char name_text[];
 };
 
 /* mpio_open.c */

@@ -16,14 +16,8 @@ static struct cte__mpio_file *of(const H5FD_t *pub)
 
 static herr_t terminate(void)
 {
-    cte__settings_close_clients();
-    atomic_store(&driver_id, H5I_INVALID_HID);
+    cte__unregistered(&driver_id);
     return 0;
-}
-
-static void *fapl_get(H5FD_t *pub)
-{
-    return cte__config_copy(&of(pub)->config);
 }
 
 /* As the stock mpio driver.  There is no `cmp` either: with one HDF5 would open files twice to
@@ -37,25 +31,6 @@ static herr_t query(const H5FD_t *pub, unsigned long *flags)
     return 0;
 }
 
-static haddr_t get_eoa(const H5FD_t *pub, H5FD_mem_t type)
-{
-    (void)type;
-    return of(pub)->eoa;
-}
-
-static herr_t set_eoa(H5FD_t *pub, H5FD_mem_t type, haddr_t addr)
-{
-    (void)type;
-    of(pub)->eoa = addr;
-    return 0;
-}
-
-static haddr_t get_eof(const H5FD_t *pub, H5FD_mem_t type)
-{
-    (void)type;
-    return of(pub)->eof;
-}
-
 static herr_t get_handle(H5FD_t *pub, hid_t fapl, void **handle)
 {
     (void)fapl;
@@ -63,7 +38,7 @@ static herr_t get_handle(H5FD_t *pub, hid_t fapl, void **handle)
     CTE__PUSH(H5E_VFL, H5E_UNSUPPORTED,
               "'%s' is neither an MPI_File nor a descriptor: its newest bytes may be in the node's "
               "store",
-              of(pub)->name);
+              of(pub)->common.name);
     return -1;
 }
 
@@ -71,24 +46,16 @@ static herr_t get_handle(H5FD_t *pub, hid_t fapl, void **handle)
  * neither does this. */
 static herr_t flush(H5FD_t *pub, hid_t dxpl, hbool_t closing)
 {
-    struct cte__mpio_file *file = of(pub);
     (void)dxpl;
-    if (closing)
-        return 0;
-    cte_status status = cte__handles_sync(&file->handles);
-    if (status == CTE_OK)
-        return 0;
-    CTE__PUSH(H5E_IO, H5E_CANTFLUSH, "cannot make '%s' durable: %s (%s)", file->name,
-              cte_status_string(status), cte_status_name(status));
-    return -1;
+    return closing ? 0 : cte__sync(&of(pub)->common);
 }
 
 static cte_status set_size(struct cte__mpio_file *file)
 {
     uint64_t size = 0;
-    cte_status status = cte_file_size(file->handles.items[0], &size);
-    if (status == CTE_OK && size != file->eoa)
-        status = cte_file_truncate(file->handles.items[0], file->eoa);
+    cte_status status = cte_file_size(file->common.handles.items[0], &size);
+    if (status == CTE_OK && size != file->common.eoa)
+        status = cte_file_truncate(file->common.handles.items[0], file->common.eoa);
     return status;
 }
 
@@ -99,19 +66,15 @@ static herr_t truncate_file(H5FD_t *pub, hid_t dxpl, hbool_t closing)
     struct cte__mpio_file *file = of(pub);
     (void)dxpl;
     (void)closing;
-    if (file->eoa == file->sized_for)
+    if (file->common.eoa == file->sized_for)
         return 0;
     cte_status status = cte__mpi_comm_barrier(&file->core);
     if (status == CTE_OK && file->core.table.rank == 0)
         status = set_size(file);
     status = cte__mpi_agree(&file->core, status);
-    if (status != CTE_OK) {
-        CTE__PUSH(H5E_IO, H5E_CANTUPDATE, "cannot set the size of '%s' to %llu: %s (%s)",
-                  file->name, (unsigned long long)file->eoa, cte_status_string(status),
-                  cte_status_name(status));
-        return -1;
-    }
-    file->sized_for = file->eof = file->eoa;
+    if (status != CTE_OK)
+        return cte__push_size_error(&file->common, status);
+    file->sized_for = file->common.eof = file->common.eoa;
     return 0;
 }
 
@@ -154,15 +117,15 @@ static const H5FD_class_t driver_class = {
     .fc_degree = H5F_CLOSE_SEMI,
     .terminate = terminate,
     .fapl_size = sizeof(cte_hdf5_config),
-    .fapl_get = fapl_get,
+    .fapl_get = cte__fapl_get,
     .fapl_copy = cte__config_copy,
     .fapl_free = cte__config_free,
     .open = cte__mpio_open,
     .close = cte__mpio_close,
     .query = query,
-    .get_eoa = get_eoa,
-    .set_eoa = set_eoa,
-    .get_eof = get_eof,
+    .get_eoa = cte__get_eoa,
+    .set_eoa = cte__set_eoa,
+    .get_eof = cte__get_eof,
     .get_handle = get_handle,
     .read = cte__mpio_read,
     .write = cte__mpio_write,

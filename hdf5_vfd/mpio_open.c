@@ -41,7 +41,7 @@ static herr_t get_parameters(const char *name, hid_t fapl, MPI_Comm *comm, MPI_I
 static cte_status close_severed(struct cte__mpio_file *file, cte_status status)
 {
     file->core.severed = true;
-    (void)cte__handles_close(&file->handles, 0);
+    (void)cte__handles_close(&file->common.handles);
     file->core.severed = false;
     return status;
 }
@@ -53,12 +53,12 @@ static cte_status open_first(struct cte__mpio_file *file, const struct cte__hand
     bool makes = file->core.table.rank == 0;
     cte_status status = CTE_OK;
     if (makes)
-        status = cte__handles_open_first(&file->handles, from, flags);
+        status = cte__handles_open_first(&file->common.handles, from, flags);
     cte_status worst = cte__mpi_agree(&file->core, status);
     if (worst != CTE_OK)
         return close_severed(file, worst);
     if (!makes)
-        status = cte__handles_open_first(&file->handles, from, flags & O_ACCMODE);
+        status = cte__handles_open_first(&file->common.handles, from, flags & O_ACCMODE);
     worst = cte__mpi_agree(&file->core, status);
     return worst == CTE_OK ? CTE_OK : close_severed(file, worst);
 }
@@ -72,43 +72,47 @@ static bool all_say(struct cte__mpio_file *file, bool mine)
  * to the real file. */
 static cte_file_mode agreed_mode(struct cte__mpio_file *file)
 {
-    bool tiers =
-        file->config.mode != CTE_FILE_MODE_BYPASS && cte__settings_client(file->settings) != NULL;
+    bool tiers = file->common.config.mode != CTE_FILE_MODE_BYPASS &&
+                 cte__settings_client(file->common.settings) != NULL;
     bool one_node = cte__mpi_is_one_node(file->core.comm);
-    return all_say(file, tiers && one_node) ? file->config.mode : CTE_FILE_MODE_BYPASS;
+    return all_say(file, tiers && one_node) ? file->common.config.mode : CTE_FILE_MODE_BYPASS;
 }
 
 /* Each process has a configuration of its own; if they do not agree, nobody uses the tiers. */
 static cte_status open_handles(struct cte__mpio_file *file, int flags)
 {
-    struct cte__handles_from from = {.name = file->name,
-                                     .settings = file->settings,
-                                     .config = &file->config,
+    struct cte__handles_from from = {.name = file->common.name,
+                                     .settings = file->common.settings,
+                                     .config = &file->common.config,
                                      .mode = agreed_mode(file),
                                      .comm = &file->core.table};
     cte_status status = open_first(file, &from, flags);
-    if (status != CTE_OK || all_say(file, !file->handles.tracked))
+    if (status != CTE_OK || all_say(file, !file->common.handles.tracked))
         return status;
-    if (all_say(file, file->handles.tracked)) {
-        status = cte__handles_open_others(&file->handles, &from, flags);
+    if (all_say(file, file->common.handles.tracked)) {
+        status = cte__handles_open_others(&file->common.handles, &from, flags);
         status = cte__mpi_agree(&file->core, status);
         return status == CTE_OK ? CTE_OK : close_severed(file, status);
     }
-    status = cte__mpi_agree(&file->core, cte__handles_close(&file->handles, 0));
+    status = cte__mpi_agree(&file->core, cte__handles_close(&file->common.handles));
     from.mode = CTE_FILE_MODE_BYPASS;
     return status == CTE_OK ? open_first(file, &from, flags & O_ACCMODE) : status;
 }
 
-/* For this process alone, and never through cte should its MPI-IO layer be loaded too. */
-static MPI_File open_atomicity(const char *name, int flags)
+_Static_assert(sizeof(MPI_File) == sizeof(void *), "a handle of MPI is a pointer");
+
+/* HDF5 finds an MPI_File behind the public part of the handle, and sets and asks its atomicity.  It
+ * carries no data, only that mode, so it is one of nothing, for this process alone: the file
+ * system of the real file need not know.  MPI_FILE_NULL if it could not be had: then HDF5 refuses
+ * to set the mode. */
+static MPI_File open_atomicity(void)
 {
     MPI_Info info;
     MPI_File handle = MPI_FILE_NULL;
-    int amode = (flags & O_ACCMODE) == O_RDONLY ? MPI_MODE_RDONLY : MPI_MODE_RDWR;
     if (PMPI_Info_create(&info) != MPI_SUCCESS)
         return MPI_FILE_NULL;
-    PMPI_Info_set(info, CTE_MPIIO_HINT_MODE, "bypass");
-    if (PMPI_File_open(MPI_COMM_SELF, name, amode, info, &handle) != MPI_SUCCESS)
+    PMPI_Info_set(info, CTE_MPIIO_HINT_MODE, "bypass"); /* should our MPI-IO layer be loaded too */
+    if (PMPI_File_open(MPI_COMM_SELF, "/dev/null", MPI_MODE_RDWR, info, &handle) != MPI_SUCCESS)
         handle = MPI_FILE_NULL;
     PMPI_Info_free(&info);
     return handle;
@@ -120,18 +124,20 @@ static cte_status learn_size(struct cte__mpio_file *file)
     cte_status status = CTE_OK;
     uint64_t size = 0;
     if (file->core.table.rank == 0)
-        status = cte_file_size(file->handles.items[0], &size);
+        status = cte_file_size(file->common.handles.items[0], &size);
     status = cte__mpi_agree(&file->core, status);
     if (status == CTE_OK)
         status = file->core.table.broadcast(&file->core, &size, sizeof size, 0);
-    file->eof = size;
+    file->common.eof = size;
     return status;
 }
 
 static void free_file(struct cte__mpio_file *file)
 {
-    if (file->atomicity != MPI_FILE_NULL)
-        PMPI_File_close(&file->atomicity);
+    MPI_File atomicity = file->common.mpi_file;
+    if (atomicity != MPI_FILE_NULL)
+        PMPI_File_close(&atomicity);
+    cte__common_end(&file->common);
     cte__mpi_comm_free(&file->core);
     give_back(&file->comm, &file->info);
     free(file);
@@ -152,13 +158,10 @@ static struct cte__mpio_file *prepare(const char *name, hid_t fapl, MPI_Info inf
             PMPI_Info_free(&info);
         return NULL;
     }
-    memcpy(file->name, name, length);
-    file->atomicity = MPI_FILE_NULL;
+    memcpy(file->name_text, name, length);
+    file->common.mpi_file = MPI_FILE_NULL;
     file->info = info;
-    file->config = cte__config_of_fapl(fapl);
-    file->settings = cte__settings_of_fapl(fapl, &file->config);
-    if (file->settings)
-        file->config.text = cte__settings_text(file->settings);
+    (void)cte__common_begin(&file->common, file->name_text, fapl); /* its caller looks */
     return file;
 }
 
@@ -166,7 +169,7 @@ static struct cte__mpio_file *prepare(const char *name, hid_t fapl, MPI_Info inf
 static struct cte__mpio_file *new_file(const char *name, hid_t fapl, MPI_Comm comm, MPI_Info info)
 {
     struct cte__mpio_file *file = prepare(name, fapl, info);
-    int mine = file != NULL && file->settings != NULL, all = 0;
+    int mine = file != NULL && file->common.settings != NULL, all = 0;
     int code = PMPI_Allreduce(&mine, &all, 1, MPI_INT, MPI_MIN, comm);
     if (code == MPI_SUCCESS && all)
         code = cte__mpi_comm_init(&file->core, comm);
@@ -176,8 +179,10 @@ static struct cte__mpio_file *new_file(const char *name, hid_t fapl, MPI_Comm co
     }
     CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE, "unable to open file: name = '%s': %s", name,
               mine ? "another process cannot" : "wrong configuration or no memory");
-    if (file)
+    if (file) {
         PMPI_Info_free(&file->info);
+        cte__common_end(&file->common);
+    }
     free(file);
     PMPI_Comm_free(&comm);
     return NULL;
@@ -203,8 +208,8 @@ H5FD_t *cte__mpio_open(const char *name, unsigned flags, hid_t fapl, haddr_t max
         free_file(file);
         return NULL;
     }
-    file->atomicity = open_atomicity(name, mode);
-    return &file->pub;
+    file->common.mpi_file = open_atomicity();
+    return &file->common.pub;
 }
 
 /* Drains when all are here, and tells all of them the worst that happened to any. */
@@ -212,10 +217,10 @@ herr_t cte__mpio_close(H5FD_t *pub)
 {
     struct cte__mpio_file *file = (struct cte__mpio_file *)pub;
     cte_status waited = cte__mpi_comm_barrier(&file->core);
-    cte_status status = cte__handles_close(&file->handles, 0);
+    cte_status status = cte__handles_close(&file->common.handles);
     status = cte__mpi_agree(&file->core, status != CTE_OK ? status : waited);
     if (status != CTE_OK)
-        CTE__PUSH(H5E_IO, H5E_CANTCLOSEFILE, "error closing '%s': %s (%s)", file->name,
+        CTE__PUSH(H5E_IO, H5E_CANTCLOSEFILE, "error closing '%s': %s (%s)", file->common.name,
                   cte_status_string(status), cte_status_name(status));
     free_file(file);
     return status == CTE_OK ? 0 : -1;

@@ -32,7 +32,7 @@ static herr_t fail(const struct access *access, haddr_t addr, size_t size, cte_s
     CTE__PUSH(H5E_IO, access->write ? H5E_WRITEERROR : H5E_READERROR,
               "file %s failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
               "(%s)",
-              verb_of(access), access->file->name, (unsigned long long)addr, size,
+              verb_of(access), access->file->common.name, (unsigned long long)addr, size,
               cte_status_string(status), cte_status_name(status));
     return -1;
 }
@@ -42,7 +42,7 @@ static herr_t ask_whether_collective(struct access *access)
     H5FD_mpio_xfer_t mode = H5FD_MPIO_INDEPENDENT;
     if (H5CX_get_io_xfer_mode(&mode) < 0) {
         CTE__PUSH(H5E_VFL, H5E_CANTGET, "cannot tell whether this %s of '%s' is collective",
-                  verb_of(access), access->file->name);
+                  verb_of(access), access->file->common.name);
         return -1;
     }
     access->collective = mode == H5FD_MPIO_COLLECTIVE;
@@ -57,14 +57,14 @@ static cte_status wait_for_all(const struct access *access)
 static bool is_atomic(const struct cte__mpio_file *file)
 {
     int atomic = 0;
-    return file->atomicity != MPI_FILE_NULL &&
-           PMPI_File_get_atomicity(file->atomicity, &atomic) == MPI_SUCCESS && atomic;
+    return file->common.mpi_file != MPI_FILE_NULL &&
+           PMPI_File_get_atomicity(file->common.mpi_file, &atomic) == MPI_SUCCESS && atomic;
 }
 
 static void note_end(struct cte__mpio_file *file, haddr_t end)
 {
-    if (end > file->eof)
-        file->eof = end;
+    if (end > file->common.eof)
+        file->common.eof = end;
 }
 
 /* Whether others see an access as one, if they ask for that: its range is locked. */
@@ -118,7 +118,7 @@ static void add(struct batch *batch, haddr_t addr, size_t size, void *base)
 static herr_t gather(const struct access *access, const struct vector *vector, cte_file *handle,
                      struct batch *batch)
 {
-    const struct cte__handles *handles = &access->file->handles;
+    const struct cte__handles *handles = &access->file->common.handles;
     size_t size = 0;
     H5FD_mem_t type = H5FD_MEM_DEFAULT;
     bool same_size = false, same_type = false;
@@ -172,7 +172,7 @@ static herr_t move_batch(const struct access *access, cte_file *handle, const st
 
 static herr_t move_pieces(const struct access *access, const struct vector *vector)
 {
-    struct cte__handles *handles = &access->file->handles;
+    struct cte__handles *handles = &access->file->common.handles;
     struct batch batch;
     herr_t result = 0;
     if (vector->count == 0)
@@ -239,7 +239,7 @@ struct selections {
 static herr_t move_selected(const struct access *access, struct selections *s)
 {
     struct cte__mpio_file *file = access->file;
-    haddr_t base = file->pub.base_addr;
+    haddr_t base = file->common.pub.base_addr;
     herr_t result;
     if (s->count > UINT32_MAX)
         return fail(access, s->offsets[0], s->count, -E2BIG);
@@ -247,13 +247,13 @@ static herr_t move_selected(const struct access *access, struct selections *s)
         s->offsets[i] -= base;
     file->in_selection = true;
     if (access->write)
-        result = H5FDwrite_vector_from_selection(&file->pub, s->type, s->dxpl, (uint32_t)s->count,
-                                                 s->in_memory, s->in_file, s->offsets,
-                                                 s->element_sizes, (const void **)s->buffers);
+        result = H5FDwrite_vector_from_selection(
+            &file->common.pub, s->type, s->dxpl, (uint32_t)s->count, s->in_memory, s->in_file,
+            s->offsets, s->element_sizes, (const void **)s->buffers);
     else
-        result = H5FDread_vector_from_selection(&file->pub, s->type, s->dxpl, (uint32_t)s->count,
-                                                s->in_memory, s->in_file, s->offsets,
-                                                s->element_sizes, s->buffers);
+        result = H5FDread_vector_from_selection(&file->common.pub, s->type, s->dxpl,
+                                                (uint32_t)s->count, s->in_memory, s->in_file,
+                                                s->offsets, s->element_sizes, s->buffers);
     file->in_selection = false;
     for (size_t i = 0; i < s->count; i++)
         s->offsets[i] += base;
@@ -331,7 +331,7 @@ static herr_t move_by_context(const struct access *access, H5FD_mem_t type, hadd
 {
     MPI_Datatype memory, filetype;
     struct cte__mpi_typemap *memory_map = NULL;
-    struct cte__mpi_access typed = {.file = cte__handle_for(&access->file->handles, type),
+    struct cte__mpi_access typed = {.file = cte__handle_for(&access->file->common.handles, type),
                                     .view = {.displacement = (int64_t)addr, .etype_bytes = 1},
                                     .buffer = buffer,
                                     .write = access->write,

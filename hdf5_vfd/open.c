@@ -45,30 +45,12 @@ static bool ignore_disabled_locks(hid_t fapl)
     return H5Pget_file_locking(fapl, &use, &ignore) >= 0 && ignore;
 }
 
-static cte_status open_layer(const struct cte__vfd_file *file, int flags, cte_file_mode mode,
-                             float score, cte_file **out)
+static struct cte__handles_from how_to_open(const struct cte__vfd_file *file, cte_file_mode mode)
 {
-    cte_file_options options = CTE_FILE_OPTIONS_INIT;
-    cte_client *client = mode == CTE_FILE_MODE_BYPASS ? NULL : cte__settings_client(file->settings);
-    options.mode = client ? mode : CTE_FILE_MODE_BYPASS;
-    options.drain = file->config.drain;
-    options.score = score;
-    return cte_file_open(client, file->name, flags, 0666, &options, out);
-}
-
-/* Closes all handles but the first `kept`; returns the first error. */
-static cte_status close_handles(struct cte__vfd_file *file, uint32_t kept)
-{
-    cte_status status = CTE_OK;
-    while (file->handle_count > kept) {
-        cte_status closed = cte_file_close(file->handles[--file->handle_count]);
-        if (status == CTE_OK)
-            status = closed;
-    }
-    for (int type = 0; type < H5FD_MEM_NTYPES; type++)
-        if (file->handle_of[type] >= kept)
-            file->handle_of[type] = 0;
-    return status;
+    return (struct cte__handles_from){.name = file->common.name,
+                                      .settings = file->common.settings,
+                                      .config = &file->common.config,
+                                      .mode = mode};
 }
 
 /* Readers of a file in SWMR use may run any driver on any node: they must find each write, in
@@ -77,20 +59,19 @@ static cte_status close_handles(struct cte__vfd_file *file, uint32_t kept)
 static cte_status bypass_for_swmr(struct cte__vfd_file *file, int flags)
 {
     file->swmr = true;
-    if (!file->tracked)
+    if (!file->common.handles.tracked)
         return CTE_OK;
-    cte_status status = cte_file_drain(file->handles[0]);
+    cte_status status = cte_file_drain(file->common.handles.items[0]);
     if (status != CTE_OK)
         return status;
-    cte_file *direct = NULL;
-    status = open_layer(file, flags & O_ACCMODE, CTE_FILE_MODE_BYPASS, -1.0f, &direct);
+    struct cte__handles_from from = how_to_open(file, CTE_FILE_MODE_BYPASS);
+    struct cte__handles direct;
+    status = cte__handles_open_first(&direct, &from, flags & O_ACCMODE);
     if (status != CTE_OK)
         return status;
-    status = close_handles(file, 1);
-    cte_status closed = cte_file_close(file->handles[0]);
-    file->handles[0] = direct;
-    file->tracked = false;
-    return status != CTE_OK ? status : closed;
+    status = cte__handles_close(&file->common.handles);
+    file->common.handles = direct;
+    return status;
 }
 
 herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file)
@@ -101,54 +82,14 @@ herr_t cte__vfd_leave_tiers(struct cte__vfd_file *file)
     CTE__PUSH(H5E_FILE, H5E_CANTFLUSH,
               "cannot start SWMR writing of '%s': what the node holds of it did not reach the real "
               "file: %s",
-              file->name, cte_status_string(status));
+              file->common.name, cte_status_string(status));
     return -1;
-}
-
-/* The first handle, for raw data, makes the file. */
-static cte_status open_first(struct cte__vfd_file *file, int flags)
-{
-    float score = cte__score_for(file->settings, &file->config, H5FD_MEM_DRAW);
-    cte_status status = open_layer(file, flags, file->config.mode, score, &file->handles[0]);
-    if (status != CTE_OK)
-        return status;
-    file->scores[0] = score;
-    file->handle_count = 1;
-    file->tracked = cte_file_is_tracked(file->handles[0]);
-    return CTE_OK;
-}
-
-static cte_status open_handle_for(struct cte__vfd_file *file, int flags, H5FD_mem_t type)
-{
-    float score = cte__score_for(file->settings, &file->config, type);
-    uint32_t i = 0;
-    while (i < file->handle_count && file->scores[i] != score)
-        i++;
-    if (i == file->handle_count) {
-        cte_status status =
-            open_layer(file, flags & O_ACCMODE, file->config.mode, score, &file->handles[i]);
-        if (status != CTE_OK)
-            return status;
-        file->scores[i] = score;
-        file->handle_count++;
-    }
-    file->handle_of[type] = (uint8_t)i;
-    return CTE_OK;
-}
-
-/* Scores mean nothing for a file that passes through. */
-static cte_status open_others(struct cte__vfd_file *file, int flags)
-{
-    cte_status status = CTE_OK;
-    for (int type = 0; type < H5FD_MEM_NTYPES && file->tracked && status == CTE_OK; type++)
-        status = open_handle_for(file, flags, (H5FD_mem_t)type);
-    return status;
 }
 
 static cte_status open_descriptor(struct cte__vfd_file *file, int flags)
 {
     struct stat st;
-    file->fd = open(file->name, (flags & O_ACCMODE) | O_CLOEXEC);
+    file->fd = open(file->common.name, (flags & O_ACCMODE) | O_CLOEXEC);
     if (file->fd < 0 || fstat(file->fd, &st) != 0)
         return -errno;
     file->device = st.st_dev;
@@ -159,28 +100,30 @@ static cte_status open_descriptor(struct cte__vfd_file *file, int flags)
 static cte_status open_all(struct cte__vfd_file *file, unsigned flags)
 {
     int mode = cte__open_flags(flags);
+    struct cte__handles_from from = how_to_open(file, file->common.config.mode);
     file->writable = (mode & O_ACCMODE) == O_RDWR;
-    cte_status status = open_first(file, mode);
+    cte_status status = cte__handles_open_first(&file->common.handles, &from, mode);
     if (status != CTE_OK)
         return status;
     if (flags & (H5F_ACC_SWMR_WRITE | H5F_ACC_SWMR_READ))
         status = bypass_for_swmr(file, mode);
     else
-        status = open_others(file, mode);
+        status = cte__handles_open_others(&file->common.handles, &from, mode);
     if (status == CTE_OK)
         status = open_descriptor(file, mode);
     if (status == CTE_OK)
-        status = cte_file_size(file->handles[0], &file->eof);
+        status = cte_file_size(file->common.handles.items[0], &file->common.eof);
     return status;
 }
 
 static cte_status close_all(struct cte__vfd_file *file)
 {
-    cte_status status = close_handles(file, 0);
+    cte_status status = cte__handles_close(&file->common.handles);
     /* Last, because it holds the lock: the next to open finds the file complete. */
     if (file->fd >= 0 && close(file->fd) != 0 && status == CTE_OK)
         status = -errno;
     cte__windows_free(file);
+    cte__common_end(&file->common);
     free(file);
     return status;
 }
@@ -209,22 +152,17 @@ H5FD_t *cte__vfd_open(const char *name, unsigned flags, hid_t fapl, haddr_t maxa
         CTE__PUSH(H5E_RESOURCE, H5E_NOSPACE, "out of memory opening '%s'", name);
         return NULL;
     }
-    memcpy(file->name, name, name_bytes);
+    memcpy(file->name_text, name, name_bytes);
     file->fd = -1;
     file->next_read = HADDR_UNDEF;
-    file->config = cte__config_of_fapl(fapl);
-    file->settings = cte__settings_of_fapl(fapl, &file->config);
-    if (!file->settings) {
-        CTE__PUSH(H5E_FILE, H5E_CANTOPENFILE, "unable to open file '%s': wrong configuration",
-                  name);
+    if (!cte__common_begin(&file->common, file->name_text, fapl)) {
         free(file);
         return NULL;
     }
-    file->config.text = cte__settings_text(file->settings);
     file->ignore_disabled_locks = ignore_disabled_locks(fapl);
     cte_status status = open_all(file, flags);
     if (status == CTE_OK)
-        return &file->pub;
+        return &file->common.pub;
     (void)close_all(file); /* nothing was written; the first error is the one to tell */
     cte__push_open_error(name, status, flags);
     return NULL;
@@ -234,7 +172,7 @@ herr_t cte__vfd_close(H5FD_t *pub)
 {
     struct cte__vfd_file *file = (struct cte__vfd_file *)pub;
     herr_t result = cte__vfd_flush(pub, H5P_DEFAULT, 1);
-    char *name = strdup(file->name);
+    char *name = strdup(file->common.name);
     cte_status status = close_all(file);
     if (status != CTE_OK) {
         CTE__PUSH(H5E_IO, H5E_CANTCLOSEFILE, "error closing '%s': %s (%s)", name ? name : "?",

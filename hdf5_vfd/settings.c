@@ -20,7 +20,8 @@ struct cte__settings {
     /* The driver's own, for as long as HDF5 is open.  The process-wide client would be closed at
      * exit before HDF5 closes the files that the program left open. */
     cte_client *client;
-    bool client_failed; /* said once, not tried again for each file */
+    bool client_failed;  /* said once, not tried again for each file */
+    uint32_t file_count; /* open, of both drivers */
 };
 
 static struct cte__settings *all;
@@ -107,10 +108,22 @@ float cte__settings_score(const struct cte__settings *settings, H5FD_mem_t type)
     return settings->score[type];
 }
 
+void cte__settings_hold(struct cte__settings *settings)
+{
+    settings->file_count++;
+}
+
+void cte__settings_release(struct cte__settings *settings)
+{
+    settings->file_count--;
+}
+
 /* A drain that fails here was logged, its data is kept, and HDF5 is past taking errors. */
 void cte__settings_close_clients(void)
 {
     for (struct cte__settings *settings = all; settings; settings = settings->next) {
+        if (settings->file_count > 0)
+            continue;
         (void)cte_client_close(settings->client);
         settings->client = NULL;
         settings->client_failed = false;

@@ -14,18 +14,13 @@ bool cte__region_is_valid(haddr_t addr, size_t size)
     return cte__addr_is_valid(addr) && size <= (haddr_t)INT64_MAX - addr;
 }
 
-static cte_file *handle_for(const struct cte__vfd_file *file, H5FD_mem_t type)
-{
-    return file->handles[file->handle_of[type]];
-}
-
 static herr_t check_region(const struct cte__vfd_file *file, const char *verb, haddr_t addr,
                            size_t size)
 {
     if (cte__region_is_valid(addr, size))
         return 0;
     CTE__PUSH(H5E_ARGS, H5E_OVERFLOW, "addr overflow: cannot %s '%s' at %llu, size %zu", verb,
-              file->name, (unsigned long long)addr, size);
+              file->common.name, (unsigned long long)addr, size);
     return -1;
 }
 
@@ -34,13 +29,14 @@ herr_t cte__read_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t ad
 {
     cte_file_segment segment = {addr, size, buffer};
     uint64_t transferred = 0;
-    cte_status status = cte_file_read(handle_for(file, type), &segment, 1, &transferred);
+    cte_status status =
+        cte_file_read(cte__handle_for(&file->common.handles, type), &segment, 1, &transferred);
     if (status != CTE_OK) {
         CTE__PUSH(
             H5E_IO, H5E_READERROR,
             "file read failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
             "(%s)",
-            file->name, (unsigned long long)addr, size, cte_status_string(status),
+            file->common.name, (unsigned long long)addr, size, cte_status_string(status),
             cte_status_name(status));
         return -1;
     }
@@ -55,13 +51,13 @@ herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t a
                           const void *buffer)
 {
     cte_file_segment segment = {addr, size, (void *)(uintptr_t)buffer};
-    cte_status status = cte_file_write(handle_for(file, type), &segment, 1);
+    cte_status status = cte_file_write(cte__handle_for(&file->common.handles, type), &segment, 1);
     if (status == CTE_OK)
         return 0;
     CTE__PUSH(H5E_IO, H5E_WRITEERROR,
               "file write failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
               "(%s)",
-              file->name, (unsigned long long)addr, size, cte_status_string(status),
+              file->common.name, (unsigned long long)addr, size, cte_status_string(status),
               cte_status_name(status));
     return -1;
 }
@@ -70,7 +66,7 @@ herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t a
  * is where this handle last saw it. */
 static bool is_past_end(const struct cte__vfd_file *file, haddr_t addr)
 {
-    return addr >= file->eof && file->writable && !file->swmr;
+    return addr >= file->common.eof && file->writable && !file->swmr;
 }
 
 herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size,
@@ -99,7 +95,7 @@ herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, siz
 static bool starts_swmr(const struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr,
                         size_t size, const unsigned char *bytes)
 {
-    return !file->swmr && !cte__is_raw(type) && addr == file->pub.base_addr &&
+    return !file->swmr && !cte__is_raw(type) && addr == file->common.pub.base_addr &&
            size >= CTE__SUPERBLOCK_BYTES_MIN &&
            memcmp(bytes, CTE__SUPERBLOCK_SIGNATURE, CTE__SUPERBLOCK_VERSION_AT) == 0 &&
            bytes[CTE__SUPERBLOCK_VERSION_AT] == CTE__SUPERBLOCK_VERSION_SWMR &&
@@ -130,17 +126,9 @@ herr_t cte__vfd_write(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, si
     file->unsynced = true;
     herr_t result = small ? cte__behind_write(file, addr, size, buffer)
                           : write_now(file, type, addr, size, buffer);
-    if (result >= 0 && addr + size > file->eof)
-        file->eof = addr + size;
+    if (result >= 0 && addr + size > file->common.eof)
+        file->common.eof = addr + size;
     return result;
-}
-
-static cte_status sync_handles(struct cte__vfd_file *file)
-{
-    cte_status status = CTE_OK;
-    for (uint32_t i = 0; i < file->handle_count && status == CTE_OK; i++)
-        status = cte_file_sync(file->handles[i]);
-    return status;
 }
 
 /* HDF5 calls this two or three times for each H5Fflush(): a clean file costs nothing. */
@@ -151,14 +139,8 @@ herr_t cte__vfd_flush(H5FD_t *pub, hid_t dxpl, hbool_t closing)
     (void)closing;
     if (!file->unsynced)
         return 0;
-    if (cte__behind_flush(file) < 0)
+    if (cte__behind_flush(file) < 0 || cte__sync(&file->common) < 0)
         return -1;
-    cte_status status = sync_handles(file);
-    if (status != CTE_OK) {
-        CTE__PUSH(H5E_IO, H5E_CANTFLUSH, "cannot make '%s' durable: %s (%s)", file->name,
-                  cte_status_string(status), cte_status_name(status));
-        return -1;
-    }
     file->unsynced = false;
     return 0;
 }
@@ -169,19 +151,15 @@ herr_t cte__vfd_truncate(H5FD_t *pub, hid_t dxpl, hbool_t closing)
     struct cte__vfd_file *file = (struct cte__vfd_file *)pub;
     (void)dxpl;
     (void)closing;
-    if (file->eoa == file->eof)
+    if (file->common.eoa == file->common.eof)
         return 0;
     if (cte__behind_flush(file) < 0)
         return -1;
     cte__ahead_drop_range(file, 0, SIZE_MAX);
     file->unsynced = true;
-    cte_status status = cte_file_truncate(file->handles[0], file->eoa);
-    if (status != CTE_OK) {
-        CTE__PUSH(H5E_IO, H5E_CANTUPDATE, "cannot set the size of '%s' to %llu: %s (%s)",
-                  file->name, (unsigned long long)file->eoa, cte_status_string(status),
-                  cte_status_name(status));
-        return -1;
-    }
-    file->eof = file->eoa;
+    cte_status status = cte_file_truncate(file->common.handles.items[0], file->common.eoa);
+    if (status != CTE_OK)
+        return cte__push_size_error(&file->common, status);
+    file->common.eof = file->common.eoa;
     return 0;
 }
