@@ -17,7 +17,8 @@ struct cte__mpi_view {
     int64_t displacement;
     uint64_t etype_bytes;
     struct cte__mpi_typemap *filetype;
-    bool foreign; /* data representation or filetype that only MPICH handles */
+    bool foreign;  /* data representation or filetype that only MPICH handles */
+    bool no_etype; /* its etype has no bytes, so that nothing can be accessed; etype_bytes is 1 */
 };
 
 /* A data access in bytes; it needs no MPI call and may be made by any thread. */

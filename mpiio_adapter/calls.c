@@ -136,7 +136,7 @@
     }
 
 #define IRREGULAR(name)
-#define UNTOUCHED(name)
+#define UNTOUCHED(name, why)
 
 static int request_of(const MPI_Status *status, MPI_Request *request)
 {
@@ -164,5 +164,5 @@ static int leave_ordered_split(struct cte__mpi_file *file, int code)
 /* The same functions under their profiling names. */
 #define CALL(name) CTE__MPI_PROFILING_NAME(name)
 #define IRREGULAR(name)
-#define UNTOUCHED(name)
+#define UNTOUCHED(name, why)
 #include "mpi_calls.def"

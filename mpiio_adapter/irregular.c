@@ -103,7 +103,9 @@ int MPI_File_seek(MPI_File fh, MPI_Offset offset, int whence)
     struct cte__mpi_file *file = cte__mpi_find(fh);
     if (!file)
         return REAL(seek)(fh, offset, whence);
-    if (file->view.foreign && whence == MPI_SEEK_END) {
+    /* The end of a view without data is wherever MPICH has it. */
+    bool no_data = file->view.filetype->size == 0 && !file->view.no_etype;
+    if ((file->view.foreign || no_data) && whence == MPI_SEEK_END) {
         int code = cte__mpi_hatch_enter(file, false, CTE__MPI_WHY_VIEW);
         if (code == MPI_SUCCESS)
             code = REAL(seek)(fh, 0, MPI_SEEK_END);

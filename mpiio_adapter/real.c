@@ -13,7 +13,7 @@ static pthread_once_t once = PTHREAD_ONCE_INIT;
 static void resolve(void)
 {
 #define CALL(name) table.name = (__typeof__(table.name))dlsym(RTLD_NEXT, "PMPI_File_" #name);
-#define UNTOUCHED(name)
+#define UNTOUCHED(name, why)
 #include "mpi_calls.def"
     table.init = (__typeof__(table.init))dlsym(RTLD_NEXT, "PMPI_Init");
     table.init_thread = (__typeof__(table.init_thread))dlsym(RTLD_NEXT, "PMPI_Init_thread");

@@ -14,7 +14,7 @@
 
 struct cte__mpi_real {
 #define CALL(name) __typeof__(&MPI_File_##name) name;
-#define UNTOUCHED(name)
+#define UNTOUCHED(name, why)
 #include "mpi_calls.def"
     __typeof__(&MPI_Init) init;
     __typeof__(&MPI_Init_thread) init_thread;

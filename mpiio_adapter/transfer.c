@@ -20,11 +20,12 @@ static int real_access(struct cte__mpi_file *file, const struct cte__mpi_op *op,
 }
 
 /* Makes an access that moves nothing, of the kind that was asked for: MPICH's nonblocking calls
- * call the error handler more than once. */
+ * call the error handler more than once.  Where the etype has no bytes, they would divide by that.
+ */
 static int judge(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_Offset offset)
 {
     MPI_Request request = MPI_REQUEST_NULL;
-    if (!op->nonblocking)
+    if (!op->nonblocking || file->view.no_etype)
         return real_access(file, op, false, offset, MPI_STATUS_IGNORE);
     int code =
         op->write
@@ -67,7 +68,8 @@ static int check(struct cte__mpi_file *file, const struct cte__mpi_op *op, uint6
     int code = PMPI_Type_size_x(op->type, &size);
     if (code != MPI_SUCCESS || size == 0 || op->count == 0)
         return code;
-    if (op->count > INT64_MAX / size || (uint64_t)offset > INT64_MAX / file->view.etype_bytes)
+    if (file->view.no_etype || op->count > INT64_MAX / size ||
+        (uint64_t)offset > INT64_MAX / file->view.etype_bytes)
         return cte__mpi_raise_code(file, MPI_ERR_ARG);
     uint64_t total = (uint64_t)op->count * (uint64_t)size;
     if (total % file->view.etype_bytes != 0 || is_refused_by_mode(file, op))
@@ -123,6 +125,12 @@ static int alone_through_hatch(struct cte__mpi_file *file, const struct cte__mpi
     return code;
 }
 
+/* What a view without data does with an access to it is for MPICH to say. */
+static bool has_no_data(const struct cte__mpi_file *file)
+{
+    return file->view.filetype->size == 0;
+}
+
 /* True if each byte of the access lies behind the one before, in memory and file. */
 static bool is_contiguous(const struct cte__mpi_file *file, const struct cte__mpi_typemap *memory)
 {
@@ -160,7 +168,7 @@ static int access_data(struct cte__mpi_file *file, const struct cte__mpi_op *op,
     if (bytes == 0)
         return MPI_SUCCESS;
     struct cte__mpi_typemap *memory;
-    if (cte__mpi_typemap_get(op->type, &memory) != 0)
+    if (has_no_data(file) || cte__mpi_typemap_get(op->type, &memory) != 0)
         return alone_through_hatch(file, op, offset, outcome);
     struct cte__mpi_access access;
     cte_status status = describe(file, op, memory, offset, bytes, &access);
@@ -298,7 +306,8 @@ static void start(struct cte__mpi_file *file, const struct cte__mpi_op *op, MPI_
     struct cte__mpi_access access;
     struct outcome outcome = {0};
     *started = (struct started){0};
-    if (bytes < async_bytes_min() || cte__mpi_typemap_get(op->type, &memory) != 0) {
+    if (bytes < async_bytes_min() || has_no_data(file) ||
+        cte__mpi_typemap_get(op->type, &memory) != 0) {
         started->code = access_now(file, op, offset, bytes, &started->counted);
         return;
     }

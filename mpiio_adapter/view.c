@@ -15,10 +15,11 @@ static cte_status view_make(MPI_Offset displacement, MPI_Datatype etype, MPI_Dat
                             struct cte__mpi_view *view)
 {
     MPI_Count etype_bytes = 0;
-    if (PMPI_Type_size_x(etype, &etype_bytes) != MPI_SUCCESS || etype_bytes <= 0)
+    if (PMPI_Type_size_x(etype, &etype_bytes) != MPI_SUCCESS || etype_bytes < 0)
         return -EINVAL;
-    *view =
-        (struct cte__mpi_view){.displacement = displacement, .etype_bytes = (uint64_t)etype_bytes};
+    *view = (struct cte__mpi_view){.displacement = displacement,
+                                   .etype_bytes = etype_bytes > 0 ? (uint64_t)etype_bytes : 1,
+                                   .no_etype = etype_bytes == 0};
     return cte__mpi_typemap_get(filetype, &view->filetype);
 }
 

@@ -214,6 +214,96 @@ static void large_types(void)
     MPI_Type_free(&absolute);
 }
 
+/* Views without data, of some ranks or of all, and what MPICH makes of accesses to them. */
+static void empty_views(void)
+{
+    enum { BYTES = 24 };
+    static char data[2 << 20], back[BYTES];
+    MPI_Datatype nothing, no_blocks, none, types[3];
+    MPI_Request r;
+    MPI_Status status;
+    MPI_Offset position;
+    MPI_Type_contiguous(0, MPI_INT, &nothing);
+    MPI_Type_vector(0, 1, 2, MPI_INT, &no_blocks);
+    MPI_Type_create_resized(nothing, 0, 64, &none);
+    commit(&nothing);
+    commit(&no_blocks);
+    commit(&none);
+    types[0] = nothing;
+    types[1] = no_blocks;
+    types[2] = none;
+    fill(data, sizeof data, 11);
+    for (int i = 0; i < 3; i++) {
+        MPI_File f = open_file("empty", CREATE);
+        MPI_File_set_view(f, 8, MPI_INT, rank == 0 ? MPI_INT : types[i], "native", MPI_INFO_NULL);
+        int mine = rank == 0 ? BYTES / 4 : 0;
+        say_status("write_all", MPI_File_write_all(f, data, mine, MPI_INT, &status), &status,
+                   MPI_INT);
+        say_status("read_at_all", MPI_File_read_at_all(f, 0, back, mine, MPI_INT, &status), &status,
+                   MPI_INT);
+        MPI_File_get_position(f, &position);
+        say("position %lld\n", (long long)position);
+        MPI_Barrier(MPI_COMM_WORLD);
+        say_code("seek", MPI_File_seek(f, 3, MPI_SEEK_SET));
+        say_code("seek", MPI_File_seek(f, -1, MPI_SEEK_CUR));
+        MPI_File_get_position(f, &position);
+        say("position %lld\n", (long long)position);
+        MPI_Barrier(MPI_COMM_WORLD);
+        if (rank == 1) {
+            say_code("seek", MPI_File_seek(f, 0, MPI_SEEK_END));
+            MPI_File_get_position(f, &position);
+            say("position %lld\n", (long long)position);
+            say_status("write_at", MPI_File_write_at(f, 50, data, 2, MPI_INT, &status), &status,
+                       MPI_INT);
+            say_status("read_at", MPI_File_read_at(f, 50, back, 2, MPI_INT, &status), &status,
+                       MPI_INT);
+            say_code("iwrite_at",
+                     MPI_File_iwrite_at(f, 100, data, (int)sizeof data / 4, MPI_INT, &r));
+            MPI_Wait(&r, &status);
+        }
+        MPI_Barrier(MPI_COMM_WORLD);
+        MPI_File_close(&f);
+        MPI_Type_free(&types[i]);
+    }
+}
+
+/* An etype without bytes is taken, but nothing can be accessed; run with the adapter only, since
+ * MPICH divides by its size. */
+static void empty_etype(void)
+{
+    char byte = 'x';
+    MPI_Datatype nothing, own;
+    MPI_Offset position;
+    MPI_Status status;
+    MPI_Request r;
+    MPI_Type_contiguous(0, MPI_INT, &nothing);
+    MPI_Type_contiguous(1, MPI_BYTE, &own);
+    commit(&nothing);
+    commit(&own);
+    MPI_File f = open_file("etype", CREATE);
+    int wrong = 0, class = 0;
+    for (int i = 0; i < 2; i++) {
+        wrong += MPI_File_set_view(f, 0, nothing, i ? nothing : MPI_BYTE, "native",
+                                   MPI_INFO_NULL) != MPI_SUCCESS;
+        int codes[] = {MPI_File_write_at_all(f, 0, &byte, 1, MPI_BYTE, &status),
+                       MPI_File_write(f, &byte, 1, own, &status),
+                       MPI_File_read_ordered(f, &byte, 1, MPI_BYTE, &status),
+                       MPI_File_iwrite_at(f, 0, &byte, 1, own, &r)};
+        for (int j = 0; j < 4; j++) {
+            MPI_Error_class(codes[j], &class);
+            wrong += class != MPI_ERR_ARG;
+        }
+        wrong += MPI_File_write_all(f, &byte, 0, own, &status) != MPI_SUCCESS;
+        wrong += MPI_File_write_shared(f, &byte, 0, MPI_BYTE, &status) != MPI_SUCCESS;
+        wrong += MPI_File_seek(f, 0, MPI_SEEK_END) != MPI_SUCCESS;
+        wrong += MPI_File_get_position(f, &position) != MPI_SUCCESS || position != 0;
+    }
+    wrong += MPI_File_get_size(f, &position) != MPI_SUCCESS || position != 0;
+    if (wrong)
+        MPI_Abort(MPI_COMM_WORLD, 4);
+    MPI_File_close(&f);
+}
+
 /* Reads across and beyond the end of the file. */
 static void end_of_file(void)
 {
@@ -292,5 +382,7 @@ const struct program access_programs[] = {{"strided", strided},
                                           {"large_count", large_count},
                                           {"large_types", large_types},
                                           {"end_of_file", end_of_file},
+                                          {"empty_views", empty_views},
+                                          {"empty_etype", empty_etype},
                                           {"visibility", visibility},
                                           {NULL, NULL}};
