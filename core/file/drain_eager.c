@@ -50,8 +50,8 @@ enum {
 /* What programs put and got so far: not what was read to be drained. */
 static uint64_t bytes_moved(const struct cte__store *store)
 {
-    uint64_t drained = atomic_load_explicit(&store->header->drain.bytes_drained,
-                                            memory_order_relaxed);
+    uint64_t drained =
+        atomic_load_explicit(&store->header->drain.bytes_drained, memory_order_relaxed);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < store->header->target_count; i++) {
         struct cte__target_totals totals = cte__target_totals(&store->header->targets[i]);
@@ -81,8 +81,8 @@ static bool is_pressed(cte_client *client, uint64_t now)
     return eager->pressed;
 }
 
-/* True while the node's programs use the targets as if they waited for them.  What was moved since a
- * sample that is old says little about now: then another one is taken, once. */
+/* True while the node's programs use the targets as if they waited for them.  What was moved since
+ * a sample that is old says little about now: then another one is taken, once. */
 static bool is_busy(cte_client *client, uint64_t now)
 {
     struct cte__eager *eager = &client->eager;
@@ -341,15 +341,18 @@ static bool wanted(void *context)
 static bool drain_kept(struct pass *pass, struct cte__kept_file *kept, uint64_t *due_ns)
 {
     *due_ns = cte__monotonic_ns() + KEPT_RETRY_MS * MS_NS;
-    pass->status = cte__kept_open(pass->client, kept, &pass->tag);
+    /* Asked once: the data of a file that was deleted goes when the record is left, but only if it
+     * was opened for that.  One that is deleted from now on has its turn again. */
+    bool done = cte__kept_is_deleted(kept);
+    pass->status = cte__kept_open(pass->client, kept, done, &pass->tag);
     if (pass->status != CTE_OK)
         return false;
     pass->fd = cte__kept_fd(kept);
-    bool done = cte__kept_is_deleted(kept); /* its data goes when the record is left */
     if (!done)
         run_pass(pass);
     uint64_t bytes = 0, retry_ns = atomic_load(&file_state(pass)->drain_retry_ns);
-    if (!done && pass->status == CTE_OK && !pass->more && pass->cool_ns == 0)
+    if (!done && !cte__kept_is_deleted(kept) && pass->status == CTE_OK && !pass->more &&
+        pass->cool_ns == 0)
         /* Its size, and what somebody else was busy with. */
         done = cte__drain(pass->client, pass->tag, pass->fd, &bytes) == CTE_OK;
     cte__tracked_close(pass->client, pass->tag, pass->fd);

@@ -45,9 +45,10 @@ bool cte__kept_is_deleted(const struct cte__kept_file *kept)
     return fstat(kept->fd, &st) == 0 && st.st_nlink == 0;
 }
 
-cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, cte__unit *tag)
+cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, bool deleted,
+                          cte__unit *tag)
 {
-    return cte__kept_is_deleted(kept)
+    return deleted
                ? cte__tracked_open(client, kept->fd, kept->path, CTE_FILE_MODE_SCRATCH,
                                    CTE_FILE_DRAIN_NEVER, 0, tag)
                : cte__tracked_open(client, kept->fd, kept->path, kept->mode, kept->drain, 0, tag);
@@ -57,7 +58,7 @@ cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept,
 static cte_status drop(cte_client *client, const struct cte__kept_file *kept)
 {
     cte__unit tag;
-    cte_status status = cte__kept_open(client, kept, &tag);
+    cte_status status = cte__kept_open(client, kept, true, &tag);
     if (status == CTE_OK)
         cte__tracked_close(client, tag, kept->fd);
     return status;

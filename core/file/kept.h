@@ -19,8 +19,10 @@ bool cte__kept_any_locked(cte_client *client);
  * one is (CLOCK_MONOTONIC), UINT64_MAX: none is kept. */
 struct cte__kept_file *cte__kept_borrow(cte_client *client, uint64_t now_ns, uint64_t *due_ns);
 
-/* Joins its record, which cte__tracked_close() leaves.  Its data is dropped if it was deleted. */
-cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, cte__unit *tag);
+/* Joins its record, which cte__tracked_close() leaves: its data is dropped then if it is told to have
+ * been deleted. */
+cte_status cte__kept_open(cte_client *client, const struct cte__kept_file *kept, bool deleted,
+                          cte__unit *tag);
 bool cte__kept_is_deleted(const struct cte__kept_file *kept);
 int cte__kept_fd(const struct cte__kept_file *kept);
 
