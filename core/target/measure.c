@@ -18,7 +18,7 @@
 enum {
     PIECE_BYTES = 512 << 10,      /* arenas are multiples of it */
     FIRST_ROUND_BYTES = 1 << 20,  /* then twice as much, and so on */
-    MEMORY_ROUND_BYTES = 4 << 20, /* more than caches hold; what was written stays taken */
+    MEMORY_ROUND_BYTES = 1 << 20, /* what was written stays taken, and whoever opens first waits */
     BANDWIDTH_ROUNDS = 4,
     LATENCY_ROUNDS = 5,
     BUDGET_NS = 30 * 1000 * 1000,
