@@ -199,6 +199,10 @@ static const H5FD_class_t driver_class = {
     .version = H5FD_CLASS_VERSION,
     .value = CTE__VFD_VALUE,
     .del = cte__vfd_delete,
+    .read_vector = cte__vfd_read_vector,
+    .write_vector = cte__vfd_write_vector,
+    .read_selection = cte__vfd_read_selection,
+    .write_selection = cte__vfd_write_selection,
 #endif
     .name = "cte",
     .maxaddr = INT64_MAX,

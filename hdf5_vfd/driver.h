@@ -9,6 +9,7 @@
 
 #include "handles.h"
 #include "hdf5_compat.h"
+#include "pieces.h"
 
 #include <cte/file.h>
 #include <cte/hdf5.h>
@@ -18,6 +19,7 @@ struct cte__window {
     char *base; /* NULL until first needed */
     haddr_t addr;
     size_t length;   /* 0: empty */
+    size_t known;    /* of bytes to be written: behind them, read from the file up to here */
     size_t capacity; /* of base */
 };
 
@@ -139,20 +141,50 @@ herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t a
 herr_t cte__read_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
                          void *buffer, size_t *got);
 
+/* Before a write that goes past the windows. */
+herr_t cte__prepare_write(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
+                          const void *buffer);
+/* Nobody but a writer in SWMR use lets others see the file while it is open for writing, so its end
+ * is where this handle last saw it. */
+bool cte__is_past_end(const struct cte__vfd_file *file, haddr_t addr);
+herr_t cte__check_region(const struct cte__vfd_file *file, const char *verb, haddr_t addr,
+                         size_t size);
+/* Give -1. */
+herr_t cte__push_read_error(const struct cte__vfd_file *file, haddr_t addr, size_t size,
+                            cte_status status);
+herr_t cte__push_write_error(const struct cte__vfd_file *file, haddr_t addr, size_t size,
+                             cte_status status);
+
+#if CTE__HDF5_PLUGINS
+/* transfer_many.c */
+herr_t cte__vfd_read_vector(H5FD_t *pub, hid_t dxpl, uint32_t count, H5FD_mem_t types[],
+                            haddr_t addrs[], size_t sizes[], void *buffers[]);
+herr_t cte__vfd_write_vector(H5FD_t *pub, hid_t dxpl, uint32_t count, H5FD_mem_t types[],
+                             haddr_t addrs[], size_t sizes[], const void *buffers[]);
+herr_t cte__vfd_read_selection(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, size_t count,
+                               hid_t in_memory[], hid_t in_file[], haddr_t offsets[],
+                               size_t element_sizes[], void *buffers[]);
+herr_t cte__vfd_write_selection(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, size_t count,
+                                hid_t in_memory[], hid_t in_file[], haddr_t offsets[],
+                                size_t element_sizes[], const void *buffers[]);
+#endif
+
 /* window.c */
-/* Takes a small raw write; passes on earlier ones as needed. */
-herr_t cte__behind_write(struct cte__vfd_file *file, haddr_t addr, size_t size, const void *buffer);
+/* Takes small raw writes that lie near each other, in ascending order; passes on earlier ones as
+ * needed.  What is between them is read from the file, and written with them. */
+herr_t cte__behind_write(struct cte__vfd_file *file, const struct cte__piece *pieces, size_t count);
 /* Passes on what is pending; if that fails it stays pending. */
 herr_t cte__behind_flush(struct cte__vfd_file *file);
 /* The same, only if it touches the range. */
 herr_t cte__behind_flush_range(struct cte__vfd_file *file, haddr_t addr, size_t size);
-/* A small raw read. */
-herr_t cte__ahead_read(struct cte__vfd_file *file, haddr_t addr, size_t size, void *buffer);
+/* Small raw reads, as those writes. */
+herr_t cte__ahead_read(struct cte__vfd_file *file, const struct cte__piece *pieces, size_t count);
 /* Forgets what was read in advance, if it touches the range. */
 void cte__ahead_drop_range(struct cte__vfd_file *file, haddr_t addr, size_t size);
 void cte__windows_free(struct cte__vfd_file *file);
 
-/* Pieces up to this size go through the windows; larger ones gain nothing from a copy. */
-enum { CTE__SMALL_BYTES_MAX = 32 * 1024 };
+/* Pieces up to this size go through the windows; larger ones gain nothing from a copy.  Up to this
+ * far apart they are near each other: each costs at least a page of the store anyway. */
+enum { CTE__SMALL_BYTES_MAX = 32 * 1024, CTE__NEAR_BYTES_MAX = 4096 };
 
 #endif

@@ -17,8 +17,6 @@ struct cte__mpio_file {
     MPI_Info info;                 /* never MPI_INFO_NULL, which HDF5 takes for an error */
     struct cte__mpi_comm core;
     haddr_t sized_for; /* eoa at the last truncation */
-    /* HDF5 takes a selection apart for us: the vectors that come are no accesses of their own. */
-    bool in_selection;
     char name_text[];
 };
 

@@ -67,229 +67,156 @@ static void note_end(struct cte__mpio_file *file, haddr_t end)
         file->common.eof = end;
 }
 
-/* Whether others see an access as one, if they ask for that: its range is locked. */
-static cte_status lock_range(const struct access *access, cte_file *handle, haddr_t low,
-                             haddr_t high, cte_file_range *range)
-{
-    *range = (cte_file_range){0};
-    if (!is_atomic(access->file))
-        return CTE_OK;
-    return cte_file_lock(handle, access->write, low, high - low, range);
-}
+/* --- vectors and selections --- */
 
-static void unlock_range(cte_file *handle, const cte_file_range *range)
-{
-    if (range->length > 0)
-        cte_file_unlock(handle, range);
-}
-
-/* --- a vector of pieces --- */
-
-struct vector {
-    uint32_t count;
-    const H5FD_mem_t *types;
-    const haddr_t *addrs;
-    const size_t *sizes;
-    void *const *buffers; /* only read when writing */
+struct pieces {
+    struct access *access;
+    H5FD_mem_t type; /* of the batch */
+    struct cte__batch batch;
+    haddr_t low, high; /* of all pieces */
 };
 
-/* The pieces of one handle as segments, those that follow each other as one. */
-struct batch {
-    cte_file_segment *segments;
-    size_t count;
-    haddr_t low, high;
-};
-
-static void add(struct batch *batch, haddr_t addr, size_t size, void *base)
+static herr_t move_batch(struct pieces *pieces)
 {
-    cte_file_segment *last = &batch->segments[batch->count > 0 ? batch->count - 1 : 0];
-    if (batch->count == 0 || addr < batch->low)
-        batch->low = addr;
-    if (addr + size > batch->high)
-        batch->high = addr + size;
-    if (batch->count > 0 && last->offset + last->length == addr &&
-        (char *)last->base + last->length == base)
-        last->length += size;
-    else
-        batch->segments[batch->count++] = (cte_file_segment){addr, size, base};
-}
-
-/* A size of 0 or a type of NOLIST means: as the one before, from here on. */
-static herr_t gather(const struct access *access, const struct vector *vector, cte_file *handle,
-                     struct batch *batch)
-{
-    const struct cte__handles *handles = &access->file->common.handles;
-    size_t size = 0;
-    H5FD_mem_t type = H5FD_MEM_DEFAULT;
-    bool same_size = false, same_type = false;
-    batch->count = 0;
-    batch->low = batch->high = 0;
-    for (uint32_t i = 0; i < vector->count; i++) {
-        same_size = same_size || (i > 0 && vector->sizes[i] == 0);
-        same_type = same_type || (i > 0 && vector->types[i] == H5FD_MEM_NOLIST);
-        size = same_size ? size : vector->sizes[i];
-        type = same_type ? type : vector->types[i];
-        if (!cte__region_is_valid(vector->addrs[i], size))
-            return fail(access, vector->addrs[i], size, -EFBIG);
-        if (size > 0 && cte__handle_for(handles, type) == handle)
-            add(batch, vector->addrs[i], size, vector->buffers[i]);
-    }
-    return 0;
-}
-
-/* HDF5 reads beyond the end of the file, and finds zeros there. */
-static cte_status read_segments(cte_file *handle, const struct batch *batch)
-{
-    uint64_t size = 0;
-    cte_status status = cte_file_size(handle, &size);
-    for (size_t i = 0; i < batch->count && status == CTE_OK && batch->high > size; i++) {
-        const cte_file_segment *segment = &batch->segments[i];
-        uint64_t end = segment->offset + segment->length;
-        uint64_t from = segment->offset > size ? segment->offset : size;
-        if (end > from)
-            memset((char *)segment->base + (from - segment->offset), 0, end - from);
-    }
-    return status == CTE_OK ? cte_file_read(handle, batch->segments, batch->count, NULL) : status;
-}
-
-static herr_t move_batch(const struct access *access, cte_file *handle, const struct batch *batch)
-{
-    cte_file_range range;
+    struct access *access = pieces->access;
+    struct cte__batch *batch = &pieces->batch;
+    cte_file *handle = cte__handle_for(&access->file->common.handles, pieces->type);
     if (batch->count == 0)
         return 0;
-    cte_status status = lock_range(access, handle, batch->low, batch->high, &range);
-    if (status == CTE_OK) {
-        status = access->write ? cte_file_write(handle, batch->segments, batch->count)
-                               : read_segments(handle, batch);
-        unlock_range(handle, &range);
-    }
-    if (status != CTE_OK)
-        return fail(access, batch->low, (size_t)(batch->high - batch->low), status);
     if (access->write)
         note_end(access->file, batch->high);
+    cte_status status =
+        access->write ? cte__batch_write(batch, handle) : cte__batch_read(batch, handle);
+    return status == CTE_OK ? 0
+                            : fail(access, batch->low, (size_t)(batch->high - batch->low), status);
+}
+
+static herr_t move_some(void *context, H5FD_mem_t type, const struct cte__piece *some, size_t count,
+                        bool whole)
+{
+    struct pieces *pieces = context;
+    (void)whole;
+    if (type != pieces->type && move_batch(pieces) < 0)
+        return -1;
+    pieces->type = type;
+    for (size_t i = 0; i < count; i++) {
+        if (!cte__region_is_valid(some[i].addr, some[i].size))
+            return fail(pieces->access, some[i].addr, some[i].size, -EFBIG);
+        if (cte__batch_is_full(&pieces->batch) && move_batch(pieces) < 0)
+            return -1;
+        cte__batch_add(&pieces->batch, &some[i]);
+    }
     return 0;
 }
 
-static herr_t move_pieces(const struct access *access, const struct vector *vector)
+static herr_t measure_some(void *context, H5FD_mem_t type, const struct cte__piece *some,
+                           size_t count, bool whole)
 {
-    struct cte__handles *handles = &access->file->common.handles;
-    struct batch batch;
-    herr_t result = 0;
-    if (vector->count == 0)
-        return 0;
-    batch.segments = malloc(vector->count * sizeof *batch.segments);
-    if (!batch.segments)
-        return fail(access, vector->addrs[0], vector->count, -ENOMEM);
-    for (uint32_t i = 0; i < handles->count && result >= 0; i++) {
-        result = gather(access, vector, handles->items[i], &batch);
-        if (result >= 0)
-            result = move_batch(access, handles->items[i], &batch);
+    struct pieces *pieces = context;
+    (void)type;
+    (void)whole;
+    for (size_t i = 0; i < count; i++) {
+        if (!cte__region_is_valid(some[i].addr, some[i].size))
+            return fail(pieces->access, some[i].addr, some[i].size, -EFBIG);
+        if (some[i].addr < pieces->low)
+            pieces->low = some[i].addr;
+        if (some[i].addr + some[i].size > pieces->high)
+            pieces->high = some[i].addr + some[i].size;
     }
-    free(batch.segments);
+    return 0;
+}
+
+/* What makes pieces of an access: one of these. */
+struct source {
+    const struct cte__vector *vector;
+    const struct cte__selections *selections;
+};
+
+static herr_t each_piece(const struct source *source, cte__take_pieces *take, void *context)
+{
+    return source->vector ? cte__vector_pieces(source->vector, take, context)
+                          : cte__selection_pieces(source->selections, take, context);
+}
+
+static herr_t move_unlocked(struct pieces *pieces, const struct source *source)
+{
+    herr_t result = each_piece(source, move_some, pieces);
+    return result < 0 ? result : move_batch(pieces);
+}
+
+/* Others see an access as one, if they ask for that: its range is locked. */
+static herr_t move_pieces(struct access *access, const struct source *source)
+{
+    struct pieces pieces;
+    cte_file *handle = access->file->common.handles.items[0];
+    cte_file_range range;
+    pieces.access = access;
+    pieces.type = H5FD_MEM_DEFAULT;
+    pieces.batch.count = 0;
+    pieces.low = HADDR_UNDEF;
+    pieces.high = 0;
+    if (!is_atomic(access->file))
+        return move_unlocked(&pieces, source);
+    if (each_piece(source, measure_some, &pieces) < 0)
+        return -1;
+    if (pieces.high == 0)
+        return 0;
+    cte_status status =
+        cte_file_lock(handle, access->write, pieces.low, pieces.high - pieces.low, &range);
+    herr_t result =
+        status == CTE_OK ? move_unlocked(&pieces, source) : fail(access, pieces.low, 0, status);
+    cte_file_unlock(handle, &range);
     return result;
 }
 
 /* Whoever fails still waits for the others, who wait for it. */
-static herr_t move_vector(struct access *access, const struct vector *vector)
+static herr_t move_many(H5FD_t *pub, bool write, const struct source *source)
 {
-    if (access->file->in_selection)
-        return move_pieces(access, vector);
-    if (ask_whether_collective(access) < 0)
+    struct access access = {.file = (struct cte__mpio_file *)pub, .write = write};
+    if (ask_whether_collective(&access) < 0)
         return -1;
-    cte_status before = wait_for_all(access);
-    herr_t result = move_pieces(access, vector);
-    cte_status after = wait_for_all(access);
+    cte_status before = wait_for_all(&access);
+    herr_t result = move_pieces(&access, source);
+    cte_status after = wait_for_all(&access);
     if (before != CTE_OK || after != CTE_OK)
-        return fail(access, 0, 0, before != CTE_OK ? before : after);
+        return fail(&access, 0, 0, before != CTE_OK ? before : after);
     return result;
 }
 
 herr_t cte__mpio_read_vector(H5FD_t *pub, hid_t dxpl, uint32_t count, H5FD_mem_t types[],
                              haddr_t addrs[], size_t sizes[], void *buffers[])
 {
-    struct access access = {.file = (struct cte__mpio_file *)pub};
-    struct vector vector = {count, types, addrs, sizes, buffers};
+    struct cte__vector vector = {count, types, addrs, sizes, buffers};
     (void)dxpl;
-    return move_vector(&access, &vector);
+    return move_many(pub, false, &(struct source){.vector = &vector});
 }
 
 herr_t cte__mpio_write_vector(H5FD_t *pub, hid_t dxpl, uint32_t count, H5FD_mem_t types[],
                               haddr_t addrs[], size_t sizes[], const void *buffers[])
 {
-    struct access access = {.file = (struct cte__mpio_file *)pub, .write = true};
-    struct vector vector = {count, types, addrs, sizes, (void *const *)buffers};
+    struct cte__vector vector = {count, types, addrs, sizes, (void *const *)buffers};
     (void)dxpl;
-    return move_vector(&access, &vector);
-}
-
-/* --- selections --- */
-
-struct selections {
-    H5FD_mem_t type;
-    hid_t dxpl;
-    size_t count;
-    hid_t *in_memory, *in_file;
-    haddr_t *offsets; /* absolute, as all addresses that a driver gets */
-    size_t *element_sizes;
-    void **buffers; /* only read when writing */
-};
-
-/* HDF5 makes one vector of them.  It adds the base address itself, and in its own call the context
- * no longer tells whether the access is collective. */
-static herr_t move_selected(const struct access *access, struct selections *s)
-{
-    struct cte__mpio_file *file = access->file;
-    haddr_t base = file->common.pub.base_addr;
-    herr_t result;
-    if (s->count > UINT32_MAX)
-        return fail(access, s->offsets[0], s->count, -E2BIG);
-    for (size_t i = 0; i < s->count; i++)
-        s->offsets[i] -= base;
-    file->in_selection = true;
-    if (access->write)
-        result = H5FDwrite_vector_from_selection(
-            &file->common.pub, s->type, s->dxpl, (uint32_t)s->count, s->in_memory, s->in_file,
-            s->offsets, s->element_sizes, (const void **)s->buffers);
-    else
-        result = H5FDread_vector_from_selection(&file->common.pub, s->type, s->dxpl,
-                                                (uint32_t)s->count, s->in_memory, s->in_file,
-                                                s->offsets, s->element_sizes, s->buffers);
-    file->in_selection = false;
-    for (size_t i = 0; i < s->count; i++)
-        s->offsets[i] += base;
-    return result;
-}
-
-static herr_t move_selections(struct access *access, struct selections *selections)
-{
-    if (ask_whether_collective(access) < 0)
-        return -1;
-    cte_status before = wait_for_all(access);
-    herr_t result = move_selected(access, selections);
-    cte_status after = wait_for_all(access);
-    if (before != CTE_OK || after != CTE_OK)
-        return fail(access, 0, 0, before != CTE_OK ? before : after);
-    return result;
+    return move_many(pub, true, &(struct source){.vector = &vector});
 }
 
 herr_t cte__mpio_read_selection(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, size_t count,
                                 hid_t in_memory[], hid_t in_file[], haddr_t offsets[],
                                 size_t element_sizes[], void *buffers[])
 {
-    struct access access = {.file = (struct cte__mpio_file *)pub};
-    struct selections selections = {type,    dxpl,    count,         in_memory,
-                                    in_file, offsets, element_sizes, buffers};
-    return move_selections(&access, &selections);
+    struct cte__selections selections = {type,    count,         in_memory, in_file,
+                                         offsets, element_sizes, buffers};
+    (void)dxpl;
+    return move_many(pub, false, &(struct source){.selections = &selections});
 }
 
 herr_t cte__mpio_write_selection(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, size_t count,
                                  hid_t in_memory[], hid_t in_file[], haddr_t offsets[],
                                  size_t element_sizes[], const void *buffers[])
 {
-    struct access access = {.file = (struct cte__mpio_file *)pub, .write = true};
-    struct selections selections = {type,    dxpl,    count,         in_memory,
-                                    in_file, offsets, element_sizes, (void **)buffers};
-    return move_selections(&access, &selections);
+    struct cte__selections selections = {
+        type, count, in_memory, in_file, offsets, element_sizes, (void *const *)buffers};
+    (void)dxpl;
+    return move_many(pub, true, &(struct source){.selections = &selections});
 }
 
 /* --- a single access --- */
@@ -360,12 +287,10 @@ static herr_t move_by_context(const struct access *access, H5FD_mem_t type, hadd
 static herr_t move_one(struct access *access, H5FD_mem_t type, haddr_t addr, size_t size,
                        void *buffer)
 {
-    struct vector vector = {1, &type, &addr, &size, &buffer};
-    if (access->file->in_selection)
-        return move_pieces(access, &vector);
+    struct cte__vector vector = {1, &type, &addr, &size, &buffer};
     cte_status before = wait_for_all(access);
     herr_t result = access->collective ? move_by_context(access, type, addr, size, buffer)
-                                       : move_pieces(access, &vector);
+                                       : move_pieces(access, &(struct source){.vector = &vector});
     cte_status after = wait_for_all(access);
     if (before != CTE_OK || after != CTE_OK)
         return fail(access, addr, size, before != CTE_OK ? before : after);
@@ -378,7 +303,7 @@ herr_t cte__mpio_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, si
 {
     struct access access = {.file = (struct cte__mpio_file *)pub};
     (void)dxpl;
-    if (type == H5FD_MEM_DRAW && !access.file->in_selection && ask_whether_collective(&access) < 0)
+    if (type == H5FD_MEM_DRAW && ask_whether_collective(&access) < 0)
         return -1;
     return move_one(&access, type, addr, size, buffer);
 }
@@ -388,7 +313,7 @@ herr_t cte__mpio_write(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, s
 {
     struct access access = {.file = (struct cte__mpio_file *)pub, .write = true};
     (void)dxpl;
-    if (!access.file->in_selection && ask_whether_collective(&access) < 0)
+    if (ask_whether_collective(&access) < 0)
         return -1;
     return move_one(&access, type, addr, size, (void *)(uintptr_t)buffer);
 }

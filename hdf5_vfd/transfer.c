@@ -14,13 +14,35 @@ bool cte__region_is_valid(haddr_t addr, size_t size)
     return cte__addr_is_valid(addr) && size <= (haddr_t)INT64_MAX - addr;
 }
 
-static herr_t check_region(const struct cte__vfd_file *file, const char *verb, haddr_t addr,
-                           size_t size)
+herr_t cte__check_region(const struct cte__vfd_file *file, const char *verb, haddr_t addr,
+                         size_t size)
 {
     if (cte__region_is_valid(addr, size))
         return 0;
     CTE__PUSH(H5E_ARGS, H5E_OVERFLOW, "addr overflow: cannot %s '%s' at %llu, size %zu", verb,
               file->common.name, (unsigned long long)addr, size);
+    return -1;
+}
+
+herr_t cte__push_read_error(const struct cte__vfd_file *file, haddr_t addr, size_t size,
+                            cte_status status)
+{
+    CTE__PUSH(H5E_IO, H5E_READERROR,
+              "file read failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
+              "(%s)",
+              file->common.name, (unsigned long long)addr, size, cte_status_string(status),
+              cte_status_name(status));
+    return -1;
+}
+
+herr_t cte__push_write_error(const struct cte__vfd_file *file, haddr_t addr, size_t size,
+                             cte_status status)
+{
+    CTE__PUSH(H5E_IO, H5E_WRITEERROR,
+              "file write failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
+              "(%s)",
+              file->common.name, (unsigned long long)addr, size, cte_status_string(status),
+              cte_status_name(status));
     return -1;
 }
 
@@ -31,15 +53,8 @@ herr_t cte__read_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t ad
     uint64_t transferred = 0;
     cte_status status =
         cte_file_read(cte__handle_for(&file->common.handles, type), &segment, 1, &transferred);
-    if (status != CTE_OK) {
-        CTE__PUSH(
-            H5E_IO, H5E_READERROR,
-            "file read failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
-            "(%s)",
-            file->common.name, (unsigned long long)addr, size, cte_status_string(status),
-            cte_status_name(status));
-        return -1;
-    }
+    if (status != CTE_OK)
+        return cte__push_read_error(file, addr, size, status);
     if (transferred < size)
         memset((char *)buffer + transferred, 0, size - transferred);
     if (got)
@@ -52,21 +67,17 @@ herr_t cte__write_through(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t a
 {
     cte_file_segment segment = {addr, size, (void *)(uintptr_t)buffer};
     cte_status status = cte_file_write(cte__handle_for(&file->common.handles, type), &segment, 1);
-    if (status == CTE_OK)
-        return 0;
-    CTE__PUSH(H5E_IO, H5E_WRITEERROR,
-              "file write failed: filename = '%s', offset = %llu, size = %zu, error message = '%s' "
-              "(%s)",
-              file->common.name, (unsigned long long)addr, size, cte_status_string(status),
-              cte_status_name(status));
-    return -1;
+    return status == CTE_OK ? 0 : cte__push_write_error(file, addr, size, status);
 }
 
-/* Nobody but a writer in SWMR use lets others see the file while it is open for writing, so its end
- * is where this handle last saw it. */
-static bool is_past_end(const struct cte__vfd_file *file, haddr_t addr)
+bool cte__is_past_end(const struct cte__vfd_file *file, haddr_t addr)
 {
     return addr >= file->common.eof && file->writable && !file->swmr;
+}
+
+static bool is_small(const struct cte__vfd_file *file, H5FD_mem_t type, size_t size)
+{
+    return type == H5FD_MEM_DRAW && size <= CTE__SMALL_BYTES_MAX && !file->swmr;
 }
 
 herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size,
@@ -74,18 +85,18 @@ herr_t cte__vfd_read(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, siz
 {
     struct cte__vfd_file *file = (struct cte__vfd_file *)pub;
     (void)dxpl;
-    if (check_region(file, "read", addr, size) < 0)
+    if (cte__check_region(file, "read", addr, size) < 0)
         return -1;
     if (size == 0)
         return 0;
-    if (is_past_end(file, addr)) {
+    if (cte__is_past_end(file, addr)) {
         memset(buffer, 0, size);
         return 0;
     }
+    if (is_small(file, type, size))
+        return cte__ahead_read(file, &(struct cte__piece){addr, size, buffer}, 1);
     if (cte__behind_flush_range(file, addr, size) < 0)
         return -1;
-    if (type == H5FD_MEM_DRAW && size <= CTE__SMALL_BYTES_MAX && !file->swmr)
-        return cte__ahead_read(file, addr, size, buffer);
     return cte__read_through(file, type, addr, size, buffer, NULL);
 }
 
@@ -102,12 +113,19 @@ static bool starts_swmr(const struct cte__vfd_file *file, H5FD_mem_t type, haddr
            bytes[CTE__SUPERBLOCK_FLAGS_AT] & CTE__SUPERBLOCK_SWMR_WRITE;
 }
 
-static herr_t write_now(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
-                        const void *buffer)
+herr_t cte__prepare_write(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
+                          const void *buffer)
 {
     if (starts_swmr(file, type, addr, size, buffer) && cte__vfd_leave_tiers(file) < 0)
         return -1;
-    if (cte__behind_flush_range(file, addr, size) < 0)
+    cte__ahead_drop_range(file, addr, size);
+    return cte__behind_flush_range(file, addr, size);
+}
+
+static herr_t write_now(struct cte__vfd_file *file, H5FD_mem_t type, haddr_t addr, size_t size,
+                        const void *buffer)
+{
+    if (cte__prepare_write(file, type, addr, size, buffer) < 0)
         return -1;
     return cte__write_through(file, type, addr, size, buffer);
 }
@@ -116,16 +134,15 @@ herr_t cte__vfd_write(H5FD_t *pub, H5FD_mem_t type, hid_t dxpl, haddr_t addr, si
                       const void *buffer)
 {
     struct cte__vfd_file *file = (struct cte__vfd_file *)pub;
+    struct cte__piece piece = {addr, size, (void *)(uintptr_t)buffer};
     (void)dxpl;
-    if (check_region(file, "write", addr, size) < 0)
+    if (cte__check_region(file, "write", addr, size) < 0)
         return -1;
     if (size == 0)
         return 0;
-    cte__ahead_drop_range(file, addr, size);
-    bool small = type == H5FD_MEM_DRAW && size <= CTE__SMALL_BYTES_MAX && !file->swmr;
     file->unsynced = true;
-    herr_t result = small ? cte__behind_write(file, addr, size, buffer)
-                          : write_now(file, type, addr, size, buffer);
+    herr_t result = is_small(file, type, size) ? cte__behind_write(file, &piece, 1)
+                                               : write_now(file, type, addr, size, buffer);
     if (result >= 0 && addr + size > file->common.eof)
         file->common.eof = addr + size;
     return result;

@@ -55,9 +55,11 @@ static void expect(bool holds, const char *what)
 /* One operation, drawn once and done on both sides. */
 struct operation {
     char name[16], other[16];
-    hsize_t dims[1], chunk[1], start[1], count[1], stride[1];
+    hsize_t dims[1], chunk[1], start[1], count[1], stride[1], block[1];
     bool chunked, compressed, early;
-    int first; /* value that data starts with */
+    bool points; /* single elements, from the last to the first */
+    bool spread; /* in memory every other element */
+    int first;   /* value that data starts with */
     H5F_scope_t scope;
 };
 
@@ -81,22 +83,48 @@ static long long create_dataset(hid_t file, const struct operation *op, int *buf
     return set < 0 ? -1 : H5Dclose(set);
 }
 
+static void select_points(hid_t space, const struct operation *op, hsize_t count)
+{
+    hsize_t *points = malloc(count * sizeof *points);
+    CHECK(points != NULL);
+    for (hsize_t i = 0; i < count; i++)
+        points[i] = op->start[0] + (count - 1 - i) * op->stride[0];
+    OK(H5Sselect_elements(space, H5S_SELECT_SET, count, points));
+    free(points);
+}
+
+static hid_t memory_of(const struct operation *op, hsize_t elements)
+{
+    const hsize_t first = 1, every = 2;
+    bool spread = op->spread && 2 * elements + 1 <= ELEMENTS_MAX;
+    hsize_t dims = spread ? 2 * elements + 1 : elements;
+    hid_t memory = OK(H5Screate_simple(1, &dims, NULL));
+    if (spread)
+        OK(H5Sselect_hyperslab(memory, H5S_SELECT_SET, &first, &every, &elements, NULL));
+    return memory;
+}
+
 /* The selection of the operation, cut to the dataset; negative if nothing is left. */
 static hid_t select_part(hid_t set, const struct operation *op, hid_t *memory)
 {
     hid_t space = OK(H5Dget_space(set));
-    hsize_t size[1] = {0}, count[1];
+    hsize_t size[1] = {0}, count[1], block = op->points ? 1 : op->block[0];
     OK(H5Sget_simple_extent_dims(space, size, NULL));
     hsize_t room = op->start[0] < size[0] ? size[0] - op->start[0] : 0;
-    count[0] = (room + op->stride[0] - 1) / op->stride[0];
+    count[0] = room < block ? 0 : (room - block) / op->stride[0] + 1;
     if (count[0] > op->count[0])
         count[0] = op->count[0];
+    if (count[0] * block > ELEMENTS_MAX)
+        count[0] = ELEMENTS_MAX / block;
     if (count[0] == 0) {
         OK(H5Sclose(space));
         return -1;
     }
-    OK(H5Sselect_hyperslab(space, H5S_SELECT_SET, op->start, op->stride, count, NULL));
-    *memory = OK(H5Screate_simple(1, count, NULL));
+    if (op->points)
+        select_points(space, op, count[0]);
+    else
+        OK(H5Sselect_hyperslab(space, H5S_SELECT_SET, op->start, op->stride, count, &block));
+    *memory = memory_of(op, count[0] * block);
     return space;
 }
 
@@ -134,7 +162,8 @@ static long long write_pieces(hid_t file, const struct operation *op, int *buffe
 {
     struct operation piece = *op;
     long long result = 0;
-    piece.stride[0] = 1;
+    piece.stride[0] = piece.block[0] = 1;
+    piece.points = piece.spread = false;
     piece.count[0] = 1 + op->count[0] % 200;
     for (int i = 0; i < 40 && result >= 0; i++) {
         piece.first++;
@@ -265,7 +294,10 @@ static struct operation draw_operation(void)
     op.early = chance(20);
     op.start[0] = chance(40) ? 0 : draw(op.dims[0] + 1);
     op.count[0] = 1 + draw(ELEMENTS_MAX);
-    op.stride[0] = chance(80) ? 1 : 2 + draw(9);
+    op.stride[0] = chance(70) ? 1 : 2 + draw(chance(50) ? 9 : 3000);
+    op.block[0] = chance(50) ? 1 : 1 + draw(op.stride[0]);
+    op.points = chance(10);
+    op.spread = chance(20);
     op.scope = chance(50) ? H5F_SCOPE_LOCAL : H5F_SCOPE_GLOBAL;
     return op;
 }
