@@ -56,26 +56,21 @@ static bool wants_tiers(cte_client *client, const char *absolute_path, cte_file_
 /* Joins the store's state of the file.  Where a full store has no room for its record, the file is
  * handled without the store, which has nothing of it then.  After any other failure it may: going
  * past it would show old bytes, and lose new ones when the old are drained. */
-static cte_status track(cte_file *file, cte_client *client, const char *path,
-                        const cte_file_options *options)
+static cte_status track(cte_file *file, cte_client *client, const cte_file_options *options)
 {
     cte_file_mode mode = options->mode;
     cte_status status = CTE_OK;
-    char *absolute = realpath(path, NULL);
-    if (!absolute)
-        return -errno;
-    if (wants_tiers(client, absolute, &mode)) {
+    if (wants_tiers(client, file->path, &mode)) {
         file->drain =
             options->drain == CTE_FILE_DRAIN_CONFIG ? client->config->drain : options->drain;
         file->score = options->score < 0 ? client->config->score : options->score;
         file->scratch = mode == CTE_FILE_MODE_SCRATCH;
-        status = cte__tracked_open(client, file->fd, absolute, mode, file->drain,
+        status = cte__tracked_open(client, file->fd, file->path, mode, file->drain,
                                    options->chunk_bytes, &file->tag);
         if (status == CTE_OK) {
             cte__client_retain(client);
             file->client = client;
             file->chunk_bytes = cte__tag_at(client->store, file->tag)->chunk_bytes;
-            file->path = absolute;
             cte__eager_join(file);
             if (file->writable && !file->scratch && file->drain != CTE_FILE_DRAIN_NEVER)
                 cte__grace_add(client);
@@ -83,15 +78,14 @@ static cte_status track(cte_file *file, cte_client *client, const char *path,
             return CTE_OK;
         }
         if (status == -ENOSPC) {
-            cte__log_warn("%s: handled without the store, which is full", absolute);
+            cte__log_warn("%s: handled without the store, which is full", file->path);
             status = CTE_OK;
         } else if (status == -ESTALE) {
             status = CTE_OK; /* the real file is the newer one; what is kept was reported */
         } else {
-            cte__log_error("%s: cannot join the store: %s", absolute, cte_status_string(status));
+            cte__log_error("%s: cannot join the store: %s", file->path, cte_status_string(status));
         }
     }
-    free(absolute);
     return status;
 }
 
@@ -132,8 +126,9 @@ cte_status cte_file_open(cte_client *client, const char *path, int flags, mode_t
         file->writable = (flags & O_ACCMODE) != O_RDONLY;
         file->comm = options.comm ? *options.comm : (cte_comm){.rank_count = 1, .node_count = 1};
         file->coherence = cte__coherence_for(&file->comm);
+        file->path = realpath(path, NULL);
         if (client && file->coherence)
-            status = track(file, client, path, &options);
+            status = file->path ? track(file, client, &options) : -errno;
     }
     if (status == CTE_OK && flags & O_TRUNC)
         status = cte_file_truncate(file, 0);
@@ -366,7 +361,9 @@ cte_status cte_file_close(cte_file *file)
     }
     cte_file_stats stats;
     cte_file_get_stats(file, &stats);
-    cte__client_summarise(file->client, file->path, &stats);
+    /* One that passed through and was not used has nothing to tell. */
+    if (file->client || (file->path && stats.reads + stats.writes > 0))
+        cte__client_summarise(file->client, file->path, &stats);
     cte_status discarded = discard(file);
     return status == CTE_OK ? discarded : status;
 }

@@ -25,7 +25,8 @@ struct cte_file {
     cte__unit tag;
     uint64_t chunk_bytes;
     uint32_t pointer_claimed; /* its number + 1; 0: none */
-    char *path;
+    char *path; /* absolute, when it was opened; NULL only if that is not known and it passes
+                   through */
     struct cte__prefetch *prefetch; /* NULL: nothing is read ahead */
     struct cte__open_file *open;    /* of a tracked file: the process's own */
     cte_file *next_writer;          /* with the client's lock held */

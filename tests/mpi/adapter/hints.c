@@ -2,6 +2,7 @@
 /* Hints of the library: taken, told, changed, misspelt. */
 #include "program.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -135,8 +136,47 @@ static void bypass(void)
     MPI_Info_free(&info);
 }
 
-const struct program hint_programs[] = {{"hints", hints},
-                                        {"hints_told", hints_told},
-                                        {"hints_changed", hints_changed},
-                                        {"bypass", bypass},
-                                        {NULL, NULL}};
+/* Each rank's part of a file, written and read again. */
+static void write_part(const char *name, int amode, const char *mode, const char *representation)
+{
+    enum { INTS = 250 };
+    int data[INTS], back[INTS] = {0};
+    bool sequential = amode & MPI_MODE_SEQUENTIAL;
+    MPI_Info info;
+    MPI_File f;
+    MPI_Info_create(&info);
+    if (mode)
+        MPI_Info_set(info, "cte_mode", mode);
+    fill(data, sizeof data, 5);
+    MPI_File_open(MPI_COMM_WORLD, name, MPI_MODE_CREATE | amode, info, &f);
+    if (!sequential)
+        MPI_File_set_view(f, 0, MPI_INT, MPI_INT, representation, MPI_INFO_NULL);
+    if (sequential)
+        MPI_File_write_ordered(f, data, INTS, MPI_INT, MPI_STATUS_IGNORE);
+    else
+        MPI_File_write_at_all(f, rank * INTS, data, INTS, MPI_INT, MPI_STATUS_IGNORE);
+    if (!sequential)
+        MPI_File_read_at_all(f, rank * INTS, back, INTS, MPI_INT, MPI_STATUS_IGNORE);
+    MPI_File_close(&f);
+    MPI_Info_free(&info);
+    if (!sequential && memcmp(data, back, sizeof data) != 0) {
+        fprintf(stderr, "%s: other bytes\n", name);
+        MPI_Abort(MPI_COMM_WORLD, 4);
+    }
+}
+
+/* Files that are to be handled in different ways; which, run_modes looks at. */
+static void handled(void)
+{
+    write_part("plain.dat", MPI_MODE_RDWR, NULL, "native");
+    write_part("plain.log", MPI_MODE_RDWR, NULL, "native");
+    write_part("default.dat", MPI_MODE_RDWR, "default", "native");
+    write_part("scratch.dat", MPI_MODE_RDWR, "scratch", "native");
+    write_part("bypass.dat", MPI_MODE_RDWR, "bypass", "native");
+    write_part("sequential.dat", MPI_MODE_WRONLY | MPI_MODE_SEQUENTIAL, NULL, "native");
+    write_part("external.dat", MPI_MODE_RDWR, NULL, "external32");
+}
+
+const struct program hint_programs[] = {
+    {"hints", hints},   {"hints_told", hints_told}, {"hints_changed", hints_changed},
+    {"bypass", bypass}, {"handled", handled},       {NULL, NULL}};
