@@ -20,18 +20,8 @@
 
 #include <cte/config.h>
 
+#include "sanitizers.h"
 #include "task/task.h"
-
-#if defined(__SANITIZE_THREAD__)
-#define TEST_FORK_WITH_THREADS 0 /* ThreadSanitizer ends a child that makes threads */
-#else
-#define TEST_FORK_WITH_THREADS 1
-#endif
-#if defined(__SANITIZE_THREAD__) || defined(__SANITIZE_ADDRESS__)
-#define TEST_EXIT_IN_CHILD 0 /* what the parent's other threads had counts as leaked there */
-#else
-#define TEST_EXIT_IN_CHILD 1
-#endif
 
 static inline struct cte__task_pool *test_pool(const char *yaml)
 {

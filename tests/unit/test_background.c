@@ -9,6 +9,7 @@
 #include <sys/wait.h>
 
 #include "file/background.h"
+#include "sanitizers.h"
 
 enum { PATIENCE_MS = 60000 };
 
@@ -291,6 +292,8 @@ static void test_the_dead_are_replaced(void **state)
 static void test_forks(void **state)
 {
     (void)state;
+    if (!TEST_FORK_WITH_THREADS)
+        skip();
     struct place place = place_make();
     struct shared *shared = shared_memory();
     struct work work = {.shared = shared, .seats = 2, .left = -1};
