@@ -38,7 +38,8 @@ def parse_arguments():
     parser.add_argument("--preload", required=True, help="the library under test")
     parser.add_argument("--shim", required=True, help="preloaded in both runs")
     parser.add_argument("--mpiexec", default="mpiexec.mpich")
-    parser.add_argument("--timeout", type=int, default=300, help="seconds for a program")
+    parser.add_argument("--timeout", type=int, default=1500,
+                        help="seconds for a program; ranks that wait in rings take minutes where cores are few")
     parser.add_argument("--env", action="append", default=[], metavar="NAME=VALUE", help="set in both runs")
     parser.add_argument("--env-with", action="append", default=[], metavar="NAME=VALUE",
                         help="set in the run with the library only")
