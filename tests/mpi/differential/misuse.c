@@ -21,9 +21,18 @@ enum wrong {
 static const char *const wrong_names[] = {"offset", "count",     "type",   "uncommitted type",
                                           "etypes", "direction", "handle", "nothing"};
 
+/* Those of the ranks may differ, but all must make the call. */
+static bool all_etypes_have_parts(const struct session *s, const struct handle *h)
+{
+    bool all = true;
+    for (int rank = 0; rank < s->ranks; rank++)
+        all &= h->view[rank].etype->size > 1;
+    return all;
+}
+
 /* Once they have refused such a call, MPICH's split collectives refuse all others too. */
-static bool is_possible(const struct handle *h, const struct call *call, enum wrong wrong,
-                        int64_t etype_bytes)
+static bool is_possible(const struct session *s, const struct handle *h, const struct call *call,
+                        enum wrong wrong)
 {
     bool late = wrong == WRONG_ETYPES || wrong == WRONG_DIRECTION || wrong == WRONG_UNCOMMITTED ||
                 wrong == WRONG_OFFSET;
@@ -38,7 +47,7 @@ static bool is_possible(const struct handle *h, const struct call *call, enum wr
     case WRONG_OFFSET:
         return call->pointer == AT;
     case WRONG_ETYPES:
-        return etype_bytes > 1;
+        return all_etypes_have_parts(s, h);
     case WRONG_DIRECTION:
         return !handle_may(h, true) || !handle_may(h, false);
     default:
@@ -101,7 +110,7 @@ static void wrong_transfer(struct session *s, struct handle *h)
         call.collective = false;
     if (!handle_may(h, call.write))
         call.write = !call.write;
-    if (!is_possible(h, &call, wrong, etype_bytes))
+    if (!is_possible(s, h, &call, wrong))
         return;
     MPI_Type_contiguous((int)etype_bytes, MPI_BYTE, &uncommitted);
     spoil(&call, wrong, uncommitted);
