@@ -21,7 +21,8 @@ static cte_status drain_all(struct cte__mpi_file *file)
 
 int cte__mpi_hatch_enter(struct cte__mpi_file *file, bool collective, enum cte__mpi_why why)
 {
-    file->handed_over[file->view.foreign ? CTE__MPI_WHY_VIEW : why]++;
+    bool by_view = file->view.foreign || file->view.filetype->size == 0;
+    file->handed_over[by_view ? CTE__MPI_WHY_VIEW : why]++;
     if (collective)
         cte__mpi_barrier(file);
     cte_status status = drain_all(file);

@@ -361,6 +361,27 @@ static void reader_in_atomic_mode(void)
     MPI_File_close(&writer);
 }
 
+static int extent_of(MPI_Datatype type, MPI_Aint *extent, void *unused)
+{
+    MPI_Aint lower;
+    (void)unused;
+    return MPI_Type_get_extent(type, &lower, extent);
+}
+
+/* One of the program's own: what MPICH makes of it. */
+static void own_representation(MPI_File f)
+{
+    int number = rank;
+    MPI_Status status;
+    say_code("register", MPI_Register_datarep("own", MPI_CONVERSION_FN_NULL, MPI_CONVERSION_FN_NULL,
+                                              extent_of, NULL));
+    say_code("register again", MPI_Register_datarep("own", MPI_CONVERSION_FN_NULL,
+                                                    MPI_CONVERSION_FN_NULL, extent_of, NULL));
+    say_code("own", MPI_File_set_view(f, 0, MPI_INT, MPI_INT, "own", MPI_INFO_NULL));
+    say_status("write", MPI_File_write_at_all(f, rank, &number, 1, MPI_INT, &status), &status,
+               MPI_INT);
+}
+
 static void data_representation(void)
 {
     MPI_Status status;
@@ -380,6 +401,7 @@ static void data_representation(void)
     say_code("native", MPI_File_set_view(f, 0, MPI_INT, MPI_INT, "native", MPI_INFO_NULL));
     MPI_File_read_at(f, 6 * ranks + rank * 6, again, 6, MPI_INT, &status);
     say_bytes("raw", again, sizeof again);
+    own_representation(f);
     MPI_File_close(&f);
 }
 
