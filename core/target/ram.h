@@ -8,8 +8,9 @@
  * while a program has it mapped breaks this.)
  *
  * Bytes move in two ways, which see each other's at once because both work on the page cache:
- *  - pread and pwrite, for pages that this process uses for the first times;
- *  - memory copies through a mapping of the arena (ram_map.c), for pages used often enough. */
+ *  - pread and pwrite, for pages that this process writes for the first time, or while that is
+ *    cheaper;
+ *  - memory copies through a mapping of the arena (ram_map.c). */
 #ifndef CTE_CORE_TARGET_RAM_H
 #define CTE_CORE_TARGET_RAM_H
 
@@ -41,9 +42,10 @@ struct cte__ram_pages {
 /* True if all the pages are warm: they may be touched through the mapping. */
 bool cte__ram_warm(const struct cte__ram_state *state, const struct cte__ram_pages *pages);
 
-/* The mapping of the arena after warming those of the pages that were used enough; NULL if all the
- * pages have to go by system calls. */
-char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pages *pages);
+/* The mapping of the arena after warming those of the pages that are due before they are used once
+ * more; NULL if all the pages have to go by system calls. */
+char *cte__ram_warm_due(struct cte__ram_state *state, const struct cte__ram_pages *pages,
+                        bool write);
 
 /* Where the pages go on in another way than the first of them does: warm (*warm) through the
  * mapping, or by system call. */

@@ -111,28 +111,28 @@ static cte_status move_mixed(struct cte__ram_state *state, struct transfer *t, c
     return rc;
 }
 
-static cte_status move(struct cte__ram_state *state, struct transfer *t)
-{
-    char *base = cte__ram_warm_used(state, &t->pages);
-    if (!base)
-        return move_all(state, t);
-    if (!cte__ram_warm(state, &t->pages))
-        return move_mixed(state, t, base);
-    copy_mapped(t, base + t->inside, t->io->bytes);
-    return 0;
-}
-
-static cte_status move_and_sum(struct cte__ram_state *state, struct transfer *t)
+/* `base` is the mapping, or NULL. */
+static cte_status move_and_sum(struct cte__ram_state *state, struct transfer *t, char *base)
 {
     const struct cte__target_io *io = t->io;
     if (io->sums && io->write)
         cte__target_sum(io);
-    cte_status rc = move(state, t);
+    cte_status rc = base ? move_mixed(state, t, base) : move_all(state, t);
     if (rc == -ENOENT && !io->write)
         rc = cte__arenas_read_zeros(&state->arenas, io);
     if (rc == 0 && io->sums && !io->write)
         cte__target_sum(io);
     return rc;
+}
+
+/* All pages are warm. */
+static void move_warm(struct cte__ram_state *state, struct transfer *t)
+{
+    char *base = atomic_load_explicit(&state->bases[t->pages.arena], memory_order_acquire);
+    if (t->io->sums)
+        copy_summed(t, base + t->inside);
+    else
+        copy_mapped(t, base + t->inside, t->io->bytes);
 }
 
 cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
@@ -153,14 +153,15 @@ cte_status cte__ram_io(void *opaque, const struct cte__target_io *io)
         .at = cte__cursor_begin(io->iov, io->iov_count),
     };
     if (cte__ram_warm(state, &t.pages)) {
-        char *base = atomic_load_explicit(&state->bases[index], memory_order_acquire);
-        if (io->sums)
-            copy_summed(&t, base + inside);
-        else
-            copy_mapped(&t, base + inside, io->bytes);
+        move_warm(state, &t);
         return 0;
     }
-    rc = move_and_sum(state, &t);
+    char *base = cte__ram_warm_due(state, &t.pages, io->write);
+    if (base && cte__ram_warm(state, &t.pages)) {
+        move_warm(state, &t);
+        return 0;
+    }
+    rc = move_and_sum(state, &t, base);
     /* A full medium is the caller's business: it has other targets. */
     if (rc != 0 && rc != -ENOSPC)
         cte__log_error("cannot %s %llu bytes at %llu of target %s: %s",

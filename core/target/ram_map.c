@@ -1,26 +1,34 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* The ram target's mappings: which pages this process may touch through one.
  *
- * A page's first use goes by system call.  Later it is warmed: MADV_POPULATE_WRITE maps it, and
- * says so if it cannot, where a fault would raise SIGBUS.  Measured on a virtual
- * machine (EPYC, Linux 6.18), ns per page that is already in the page cache:
+ * The first time that a process writes a page it does so by system call: the page may not be in the
+ * page cache.  What is read is there.  Later, or at once, it is warmed: MADV_POPULATE_READ maps it,
+ * and says so if it cannot, where a fault would raise SIGBUS; a shared mapping that was populated
+ * so may be written, too, and takes a minor fault at most.  Measured on a virtual machine (EPYC,
+ * Linux 6.18), ns per page that is already in the page cache:
  *
  *    at once    populate   touch it   copy, warm   pwrite
  *    4 KiB          1830      14200          190     2100
  *    64 KiB          435      20300          150
  *    1 MiB           250      17000          160      650
  *
- * and on another one (Xeon): 64 KiB, 820 to populate with the first touch, 260 to copy, 1000 to
- * pwrite.  Most of the cost of populating at 4 KiB is that of calling: pages beside the one in use that were
- * used before are warmed with it, up to 64 KiB.  Where a hypervisor keeps page tables of its own,
- * the first touch of a page that was populated costs 4000 to 5000 ns more, elsewhere next to
- * nothing.  So when to warm a page is the question of renting or buying skis (Karlin et al.,
- * Competitive snoopy caching, 1988): once the system calls have cost it what warming costs, which
- * is at most twice what the best choice would have been.  What warming costs is measured in each
- * process, on the first pages that it warms, which it does early for that; what a system call costs more than a copy is taken
- * from the table: so much for the call and so much for each page, in the units of the pages'
- * states.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more than to
- * write it. */
+ * and on another one (Xeon):
+ *
+ *    4 KiB           650        80          440     1480 (pread 1340)
+ *    64 KiB          370        45          440
+ *    1 MiB           330        45          440     1000 (pread 1340)
+ *
+ * MADV_POPULATE_WRITE, which faults page by page, takes 100 to 400 more.  Most of the cost of
+ * populating at 4 KiB is that of calling: pages beside the one in use that were used before are
+ * warmed with it, up to 64 KiB.  Where a hypervisor keeps page tables of its own, the first touch
+ * of a page that was populated costs 4000 to 5000 ns more, elsewhere next to nothing.  So when to
+ * warm a page is the question of renting or buying skis (Karlin et al., Competitive snoopy caching,
+ * 1988): when with this use system calls would have cost it what warming costs, which is at most
+ * twice what the best choice would have been.  What warming costs is measured in each process, on
+ * the first pages that it warms, which it does early for that; what a system call costs more than a
+ * copy is taken from the table: so much for the call and so much for each page, in the units of the
+ * pages' states.  A page that is not in the page cache yet takes 1300 to 4000 ns to populate: more
+ * than to write it. */
 #include <assert.h>
 #include <errno.h>
 #include <sys/mman.h>
@@ -39,8 +47,8 @@ enum {
     UNIT_NS = 32,
     CALL_UNITS = 1400 / UNIT_NS, /* of each system call */
     PAGE_UNITS = 480 / UNIT_NS,  /* of each page that one moves */
-    PRICE_MIN = 1, /* one use */
-    MEASURES = 8,  /* the lowest counts: a process may be kept from the processor meanwhile */
+    PRICE_MIN = 1,               /* one use */
+    MEASURES = 8, /* the lowest counts: a process may be kept from the processor meanwhile */
     AROUND_PAGES = 16,
     MEASURED_PAGES_MAX = 4 * AROUND_PAGES,
     /* A gap of so many warm pages between cold ones is not worth a system call of its own. */
@@ -157,7 +165,7 @@ static char *base_of(struct cte__ram_state *state, uint64_t index, bool create)
 static bool populate(struct cte__ram_state *state, char *base, const struct cte__ram_pages *pages)
 {
     if (madvise(base + (pages->first << CTE__PAGE_SHIFT),
-                (pages->end - pages->first) << CTE__PAGE_SHIFT, MADV_POPULATE_WRITE) == 0)
+                (pages->end - pages->first) << CTE__PAGE_SHIFT, MADV_POPULATE_READ) == 0)
         return true;
     if (errno == EINVAL) /* before Linux 5.14 */
         atomic_store_explicit(&state->cannot_populate, true, memory_order_relaxed);
@@ -204,12 +212,28 @@ static bool is_due(uint32_t paid, uint32_t from)
     return paid >= from && paid != WARM;
 }
 
-/* Adds the neighbours that are due, too, as far as they are in the same 64 KiB. */
-static void widen(const _Atomic uint8_t *states, uint32_t from, struct cte__ram_pages *run)
+/* What one use of each of the pages by one system call costs. */
+static uint32_t units_of_use(const struct cte__ram_pages *pages)
 {
-    while (run->first % AROUND_PAGES != 0 && is_due(get(&states[run->first - 1]), from))
+    return PAGE_UNITS + CALL_UNITS / (uint32_t)(pages->end - pages->first);
+}
+
+/* From what on the pages are to be warmed instead of being used by system call once more.  Those
+ * that are to be written and were never used may not be there. */
+static uint32_t due_from(const struct cte__ram_state *state, const struct cte__ram_pages *pages,
+                         bool write)
+{
+    uint32_t least = write ? COLD + 1 : COLD, now = price(state), use = units_of_use(pages);
+    return now > use + least ? now - use : least;
+}
+
+/* Adds the neighbours that were used before, too, as far as they are in the same 64 KiB: most of
+ * what warming costs is the call. */
+static void widen(const _Atomic uint8_t *states, struct cte__ram_pages *run)
+{
+    while (run->first % AROUND_PAGES != 0 && is_due(get(&states[run->first - 1]), COLD + 1))
         run->first--;
-    while (run->end % AROUND_PAGES != 0 && is_due(get(&states[run->end]), from))
+    while (run->end % AROUND_PAGES != 0 && is_due(get(&states[run->end]), COLD + 1))
         run->end++;
 }
 
@@ -229,12 +253,13 @@ static struct cte__ram_pages due_run(const struct cte__ram_state *state, uint32_
     return run;
 }
 
-char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pages *pages)
+char *cte__ram_warm_due(struct cte__ram_state *state, const struct cte__ram_pages *pages,
+                        bool write)
 {
     if (!state->pages)
         return NULL;
     const _Atomic uint8_t *states = states_of(state, pages->arena);
-    uint32_t from = price(state);
+    uint32_t from = due_from(state, pages, write);
     char *base = NULL;
     uint64_t page = pages->first;
     while (page < pages->end) {
@@ -247,10 +272,10 @@ char *cte__ram_warm_used(struct cte__ram_state *state, const struct cte__ram_pag
         }
         struct cte__ram_pages run = due_run(state, from, page, pages);
         page = run.end;
-        widen(states, from, &run);
+        widen(states, &run);
         if (!warm(state, base, &run))
             return NULL;
-        from = price(state); /* it may be known only now */
+        from = due_from(state, pages, write); /* the price may be known only now */
     }
     return base;
 }
@@ -291,7 +316,7 @@ void cte__ram_note_used(struct cte__ram_state *state, const struct cte__ram_page
     if (!state->pages)
         return;
     _Atomic uint8_t *states = states_of(state, pages->arena);
-    uint32_t units = PAGE_UNITS + CALL_UNITS / (uint32_t)(pages->end - pages->first);
+    uint32_t units = units_of_use(pages);
     for (uint64_t page = pages->first; page < pages->end; page++) {
         uint32_t paid = get(&states[page]);
         if (paid < PAID_MAX)
