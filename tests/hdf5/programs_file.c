@@ -11,7 +11,7 @@
 
 static void many_links(hid_t base, const char *name, H5F_libver_t low)
 {
-    enum { LINKS = 10000 };
+    enum { LINKS = 100000 };
     hid_t fapl = OK(H5Pcopy(base));
     OK(H5Pset_libver_bounds(fapl, low, H5F_LIBVER_LATEST));
     hid_t file = OK(H5Fcreate(name, H5F_ACC_TRUNC, H5P_DEFAULT, fapl));

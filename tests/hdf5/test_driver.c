@@ -386,33 +386,89 @@ static void addresses_out_of_range_are_refused(void **state)
     OK(H5Pclose(fapl));
 }
 
-/* Small pieces in every relation to what is pending and to what was read in advance. */
-static void small_pieces_never_show_old_bytes(void **state)
+enum { MODEL_BYTES = 600000 };
+
+/* One access, which must do with the file what is done with the model. */
+static haddr_t move_one_piece(H5FD_t *file, haddr_t at, unsigned char *model, unsigned char *buffer)
 {
-    enum { BYTES = 600000, ROUNDS = 6000 };
+    size_t size = 1 + (size_t)random() % (random() % 8 ? 3000 : 70000);
+    H5FD_mem_t type = random() % 5 ? H5FD_MEM_DRAW : H5FD_MEM_OHDR;
+    if (at + size > MODEL_BYTES)
+        at = (haddr_t)random() % (MODEL_BYTES - size);
+    if (random() % 2) {
+        memset(buffer, (int)(random() % 255), size);
+        OK(H5FDwrite(file, type, H5P_DEFAULT, at, size, buffer));
+        memcpy(model + at, buffer, size);
+    } else {
+        OK(H5FDread(file, type, H5P_DEFAULT, at, size, buffer));
+        assert_memory_equal(buffer, model + at, size);
+    }
+    return at + size;
+}
+
+#if H5_VERSION_GE(1, 14, 0)
+/* A vector of ascending pieces, near each other or not; sizes and types are left out from where
+ * they stay the same. */
+static haddr_t move_vector(H5FD_t *file, haddr_t at, unsigned char *model, unsigned char *buffer)
+{
+    enum { PIECES = 40 };
+    H5FD_mem_t types[PIECES];
+    haddr_t addrs[PIECES];
+    size_t sizes[PIECES], in_full[PIECES];
+    void *buffers[PIECES];
+    bool same_size = random() % 2, same_type = random() % 2, far = random() % 4 == 0;
+    uint32_t count = 0, wanted = 1 + (uint32_t)random() % PIECES;
+    for (; count < wanted; count++) {
+        size_t size = 1 + (size_t)random() % (random() % 16 ? 300 : 50000);
+        in_full[count] = same_size && count > 0 ? in_full[0] : size;
+        if (at + in_full[count] > MODEL_BYTES)
+            break;
+        addrs[count] = at;
+        buffers[count] = buffer + at;
+        sizes[count] = same_size && count > 0 ? 0 : in_full[count];
+        types[count] = random() % 5 ? H5FD_MEM_DRAW : H5FD_MEM_OHDR;
+        if (same_type && count > 0)
+            types[count] = H5FD_MEM_NOLIST;
+        at += in_full[count] + (haddr_t)random() % (far ? 20000 : 3000);
+    }
+    bool write = random() % 2;
+    memset(buffer, (int)(random() % 255), MODEL_BYTES);
+    if (count > 0 && write)
+        OK(H5FDwrite_vector(file, H5P_DEFAULT, count, types, addrs, sizes, (const void **)buffers));
+    else if (count > 0)
+        OK(H5FDread_vector(file, H5P_DEFAULT, count, types, addrs, sizes, buffers));
+    for (uint32_t i = 0; i < count; i++)
+        if (write)
+            memcpy(model + addrs[i], buffers[i], in_full[i]);
+        else
+            assert_memory_equal(buffers[i], model + addrs[i], in_full[i]);
+    return at;
+}
+#endif
+
+/* Pieces in every relation to what is pending and to what was read in advance. */
+static void pieces_never_show_old_bytes(void **state)
+{
+    enum { ROUNDS = 6000 };
     (void)state;
     hid_t fapl = fapl_cte(NULL);
     H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
     assert_non_null(file);
-    unsigned char *model = calloc(BYTES, 1), *buffer = malloc(BYTES);
+    unsigned char *model = calloc(MODEL_BYTES, 1), *buffer = malloc(MODEL_BYTES);
     assert_true(model && buffer);
     haddr_t at = 0;
     srandom(7);
-    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, BYTES));
+    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, MODEL_BYTES));
     for (int round = 0; round < ROUNDS; round++) {
-        size_t size = 1 + (size_t)random() % (random() % 8 ? 3000 : 70000);
-        if (random() % 4 == 0 || at + size > BYTES)
-            at = (haddr_t)random() % (BYTES - size);
-        H5FD_mem_t type = random() % 5 ? H5FD_MEM_DRAW : H5FD_MEM_OHDR;
-        if (random() % 2) {
-            memset(buffer, (int)(random() % 255), size);
-            OK(H5FDwrite(file, type, H5P_DEFAULT, at, size, buffer));
-            memcpy(model + at, buffer, size);
-        } else {
-            OK(H5FDread(file, type, H5P_DEFAULT, at, size, buffer));
-            assert_memory_equal(buffer, model + at, size);
+        if (random() % 4 == 0 || at >= MODEL_BYTES)
+            at = (haddr_t)random() % MODEL_BYTES;
+#if H5_VERSION_GE(1, 14, 0)
+        if (random() % 3 == 0) {
+            at = move_vector(file, at, model, buffer);
+            continue;
         }
-        at += size;
+#endif
+        at = move_one_piece(file, at, model, buffer);
         if (random() % 200 == 0)
             OK(H5FDflush(file, H5P_DEFAULT, 0));
     }
@@ -420,11 +476,62 @@ static void small_pieces_never_show_old_bytes(void **state)
     OK(H5FDclose(file));
     size_t bytes = 0;
     char *whole = read_whole("raw", &bytes);
-    assert_int_equal(bytes, BYTES);
-    assert_memory_equal(whole, model, BYTES);
+    assert_int_equal(bytes, MODEL_BYTES);
+    assert_memory_equal(whole, model, MODEL_BYTES);
     free(whole);
     free(model);
     free(buffer);
+    OK(H5Pclose(fapl));
+}
+
+#if H5_VERSION_GE(1, 14, 0)
+static void check_accessible(hid_t fapl)
+{
+    FILE *other = fopen("other", "w");
+    assert_non_null(other);
+    fputs("no HDF5", other);
+    fclose(other);
+    assert_true(H5Fis_accessible("a.h5", fapl) > 0);
+    assert_true(H5Fis_accessible("other", fapl) == 0);
+    H5E_BEGIN_TRY
+    {
+        assert_true(H5Fis_accessible("absent", fapl) < 0);
+    }
+    H5E_END_TRY;
+}
+#else
+static void check_accessible(hid_t fapl)
+{
+    (void)fapl; /* HDF5 1.10 asks with the default driver only */
+}
+#endif
+
+/* What closing does with objects that are open, and what is said of files that are not ours. */
+static void close_degrees_and_accessibility_are_kept(void **state)
+{
+    (void)state;
+    hid_t fapl = fapl_cte(NULL);
+    make_file("a.h5", fapl);
+    check_accessible(fapl);
+    for (int strong = 0; strong < 2; strong++) {
+        OK(H5Pset_fclose_degree(fapl, strong ? H5F_CLOSE_STRONG : H5F_CLOSE_WEAK));
+        hid_t file = OK(H5Fopen("a.h5", H5F_ACC_RDWR, fapl));
+        hid_t group = OK(H5Gopen2(file, "/", H5P_DEFAULT));
+        OK(H5Fclose(file));
+        assert_true((H5Iis_valid(group) > 0) == !strong);
+        if (!strong)
+            OK(H5Gclose(group));
+    }
+    OK(H5Pset_fclose_degree(fapl, H5F_CLOSE_SEMI));
+    hid_t file = OK(H5Fopen("a.h5", H5F_ACC_RDWR, fapl));
+    hid_t group = OK(H5Gopen2(file, "/", H5P_DEFAULT));
+    H5E_BEGIN_TRY
+    {
+        assert_true(H5Fclose(file) < 0);
+    }
+    H5E_END_TRY;
+    OK(H5Gclose(group));
+    OK(H5Fclose(file));
     OK(H5Pclose(fapl));
 }
 
@@ -509,7 +616,8 @@ int main(void)
         TEST(file_size_follows_each_operation),
         TEST(descriptor_is_given_only_where_honest),
         TEST(addresses_out_of_range_are_refused),
-        TEST(small_pieces_never_show_old_bytes),
+        TEST(pieces_never_show_old_bytes),
+        TEST(close_degrees_and_accessibility_are_kept),
         TEST(unwritten_bytes_read_as_zeros),
         TEST(write_errors_are_told),
     };
