@@ -6,7 +6,8 @@
  *   chunked     the same in chunks
  *   strided     one call that takes every nth element of a dataset in one row
  *
- * One round: create, write, (flush,) (read, verify,) close, (open again, read, close,) delete.
+ * One round: create, write, (read, verify,) (flush,) close, (open again, read, close,) (pause,)
+ * delete.
  * Elements are of 8 bytes; each has a value that tells its place. */
 #include <errno.h>
 #include <fcntl.h>
@@ -41,6 +42,7 @@ struct options {
     const char *file;
     int driver, pattern;
     uint64_t bytes, piece, chunk, elements, stride, rounds;
+    double pause_s;
     bool fsync, read, reopen, verify, keep, check, help;
 };
 
@@ -64,6 +66,8 @@ static const struct option_row rows[] = {
      .help = "strided: bytes from one to the next (default 64)"},
     {"rounds", 'n', OPTION_COUNT, FIELD(rounds), 1, .value = "N",
      .help = "measure so often, each time with a new file (default 1)"},
+    {"pause", 'w', OPTION_SECONDS, FIELD(pause_s), 0, 3600, .value = "SECONDS",
+     .help = "between rounds, as a program that computes between its checkpoints (default 0)"},
     {"fsync", 'y', OPTION_FLAG, FIELD(fsync),
      .help = "H5Fflush before close, and fsync of the file after it"},
     {"read", 'r', OPTION_FLAG, FIELD(read), .help = "before close, read the dataset"},
@@ -365,6 +369,12 @@ static void measure(struct round *round)
         read_after_close(round);
 }
 
+static void sleep_s(double seconds)
+{
+    struct timespec time = {(time_t)seconds, (long)((seconds - (double)(time_t)seconds) * 1e9)};
+    nanosleep(&time, NULL);
+}
+
 static void run_rounds(struct round *round)
 {
     const struct options *options = round->options;
@@ -376,7 +386,9 @@ static void run_rounds(struct round *round)
         figures = 0;
         measure(round);
         printf("}");
-        bool keep = options->keep && i + 1 == options->rounds;
+        bool last = i + 1 == options->rounds, keep = options->keep && last;
+        if (!last)
+            sleep_s(options->pause_s);
         if (!keep && options->driver != CORE && unlink(options->file) != 0)
             fail("the file cannot be deleted");
     }
