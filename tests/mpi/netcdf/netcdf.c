@@ -3,9 +3,12 @@
  * Writes parallel.nc by netCDF-4 from all ranks: a grid collectively, another one independently, a
  * compressed one, records of a dimension without limit; then opens it again, each rank reads and
  * checks what another one wrote, and appends records.  Every value is a function of its place. */
+#include <dlfcn.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/time.h>
+#include <time.h>
 
 #include <mpi.h>
 
@@ -19,11 +22,16 @@ static int rank, rank_count;
 static const char *const names[] = {"collective", "independent", "packed", "records"};
 enum { COLLECTIVE, INDEPENDENT, PACKED, RECORDS, NAMES };
 
-/* Stands for the C library's: object times must not tell the files apart. */
+/* Stands for the C library's: object times must not tell the files apart.  Only for HDF5: MPI waits
+ * by this clock. */
 int gettimeofday(struct timeval *restrict now, void *restrict zone)
 {
+    Dl_info caller;
+    struct timespec time = {1000000000, 0};
     (void)zone;
-    *now = (struct timeval){1000000000, 0};
+    if (!dladdr(__builtin_return_address(0), &caller) || !strstr(caller.dli_fname, "libhdf5"))
+        clock_gettime(CLOCK_REALTIME, &time);
+    *now = (struct timeval){time.tv_sec, time.tv_nsec / 1000};
     return 0;
 }
 
