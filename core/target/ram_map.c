@@ -237,6 +237,20 @@ static void widen(const _Atomic uint8_t *states, struct cte__ram_pages *run)
         run->end++;
 }
 
+/* Whoever reads on from page to page will come to those that follow in the same 64 KiB: adds them,
+ * as far as they are in the page cache, which not all need be. */
+static void read_ahead(const _Atomic uint8_t *states, char *base, struct cte__ram_pages *run)
+{
+    unsigned char there[AROUND_PAGES];
+    uint64_t most = cte__align_up(run->end, AROUND_PAGES) - run->end, count = 0;
+    if (run->first == 0 || get(&states[run->first - 1]) != WARM || most == 0 ||
+        mincore(base + (run->end << CTE__PAGE_SHIFT), most << CTE__PAGE_SHIFT, there) != 0)
+        return;
+    while (count < most && there[count] & 1 && get(&states[run->end + count]) != WARM)
+        count++;
+    run->end += count;
+}
+
 /* From a page that is due to the last one that is, with warm pages between, which cost less here
  * than a second call; while the price is not known, a few. */
 static struct cte__ram_pages due_run(const struct cte__ram_state *state, uint32_t from,
@@ -273,6 +287,8 @@ char *cte__ram_warm_due(struct cte__ram_state *state, const struct cte__ram_page
         struct cte__ram_pages run = due_run(state, from, page, pages);
         page = run.end;
         widen(states, &run);
+        if (!write && from == COLD)
+            read_ahead(states, base, &run);
         if (!warm(state, base, &run))
             return NULL;
         from = due_from(state, pages, write); /* the price may be known only now */
