@@ -35,8 +35,11 @@ quietly() {
     return $status
 }
 
-# configure OPTION...: configures the build directory.
+# configure OPTION...: configures the build directory, which keeps the generator that it has.
 configure() {
+    local generator=(-G Ninja)
+    [ -e "$build/CMakeCache.txt" ] && generator=()
     say "Configuring $build"
-    quietly cmake -S "$root" -B "$build" -G Ninja "$@" || die "configuring failed, see above"
+    quietly cmake -S "$root" -B "$build" "${generator[@]}" "$@" ||
+        die "configuring failed, see above"
 }
