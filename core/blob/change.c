@@ -545,8 +545,9 @@ cte_status cte__change_commit(struct cte__change *change)
     note_checksums(change);
     cte__change_retire(change);
     entry->score = change->score;
-    entry->modified_ns = change->modified_ns != 0 ? change->modified_ns : cte__realtime_ns();
-    cte__ring_note_times(entry->modified_ns, cte__heat_time(entry->heat));
+    uint64_t modified_ns = change->modified_ns != 0 ? change->modified_ns : cte__realtime_ns();
+    atomic_store_explicit(&entry->modified_ns, modified_ns, memory_order_relaxed);
+    cte__ring_note_times(modified_ns, cte__heat_time(entry->heat));
     atomic_store_explicit(&entry->version,
                           atomic_load_explicit(&entry->version, memory_order_relaxed) + 1,
                           memory_order_relaxed);

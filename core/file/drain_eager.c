@@ -144,8 +144,9 @@ static uint64_t heat_ns(const struct candidates *list, const struct cte__entry *
     bool complete = cte__location_kind(location) == CTE__AT_EXTENT &&
                     cte__location_size(location) == list->chunk_bytes;
     uint64_t wait = (complete ? COMPLETE_MS : INCOMPLETE_MS) * MS_NS;
-    uint64_t age = list->now_ns - entry->modified_ns;
-    return list->any_heat || entry->modified_ns > list->now_ns || age >= wait ? 0 : wait - age;
+    uint64_t modified_ns = atomic_load_explicit(&entry->modified_ns, memory_order_relaxed);
+    uint64_t age = list->now_ns - modified_ns;
+    return list->any_heat || modified_ns > list->now_ns || age >= wait ? 0 : wait - age;
 }
 
 static cte_status add_candidate(void *context, cte__unit unit, const struct cte__entry *entry)

@@ -167,9 +167,9 @@ struct cte__entry {
     uint8_t type;          /* enum cte__entry_type */
     _Atomic uint8_t state; /* enum cte__entry_state */
     float score;
-    _Atomic uint64_t version; /* grows with every publish */
-    uint64_t modified_ns;     /* CLOCK_REALTIME */
-    uint64_t heat;            /* when and how often it was read: placement/heat.h */
+    _Atomic uint64_t version;     /* grows with every publish */
+    _Atomic uint64_t modified_ns; /* CLOCK_REALTIME; read without the shard's lock, too */
+    uint64_t heat;                /* when and how often it was read: placement/heat.h */
     char name[];
 };
 
