@@ -177,12 +177,16 @@ static herr_t match(struct sequences *file, struct sequences *memory, haddr_t of
     }
 }
 
-/* Where the elements lie if they are in a row of one dimension, as those of most calls are.  Points
- * may come in any order. */
+/* Where the elements lie if they are in a row, as those of most calls are: all of a space, or some
+ * in one dimension.  Points may come in any order. */
 static bool is_one_row(hid_t space, hsize_t elements, hsize_t *first)
 {
     hsize_t last;
-    return H5Sget_simple_extent_ndims(space) == 1 && H5Sget_select_type(space) != H5S_SEL_POINTS &&
+    H5S_sel_type type = H5Sget_select_type(space);
+    *first = 0;
+    if (type == H5S_SEL_ALL)
+        return true;
+    return type == H5S_SEL_HYPERSLABS && H5Sget_simple_extent_ndims(space) == 1 &&
            H5Sget_select_bounds(space, first, &last) >= 0 && last - *first + 1 == elements;
 }
 
