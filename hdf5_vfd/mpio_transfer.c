@@ -83,12 +83,13 @@ static herr_t move_batch(struct pieces *pieces)
     cte_file *handle = cte__handle_for(&access->file->common.handles, pieces->type);
     if (batch->count == 0)
         return 0;
-    if (access->write)
-        note_end(access->file, batch->high);
     cte_status status =
         access->write ? cte__batch_write(batch, handle) : cte__batch_read(batch, handle);
-    return status == CTE_OK ? 0
-                            : fail(access, batch->low, (size_t)(batch->high - batch->low), status);
+    if (status != CTE_OK)
+        return fail(access, batch->low, (size_t)(batch->high - batch->low), status);
+    if (access->write)
+        note_end(access->file, batch->high);
+    return 0;
 }
 
 static herr_t move_some(void *context, H5FD_mem_t type, const struct cte__piece *some, size_t count,

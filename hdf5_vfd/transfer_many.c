@@ -12,6 +12,7 @@ struct transfer {
     struct cte__vfd_file *file;
     bool write;
     H5FD_mem_t type; /* of the batch */
+    haddr_t end;     /* of all pieces */
     struct cte__batch batch;
 };
 
@@ -20,6 +21,7 @@ static void begin(struct transfer *transfer, H5FD_t *pub, bool write)
     transfer->file = (struct cte__vfd_file *)pub;
     transfer->write = write;
     transfer->type = H5FD_MEM_DEFAULT;
+    transfer->end = 0;
     transfer->batch.count = 0;
 }
 
@@ -113,16 +115,37 @@ static herr_t take(void *context, H5FD_mem_t type, const struct cte__piece *piec
         if ((run ? move_run(transfer, pieces + i, n) : add_to_batch(transfer, pieces + i)) < 0)
             return -1;
     }
-    if (transfer->write && end > transfer->file->common.eof)
-        transfer->file->common.eof = end;
+    if (end > transfer->end)
+        transfer->end = end;
     return 0;
+}
+
+/* Of a write that failed, some pieces may be in the file or in the window: the end is behind these,
+ * and no further, or HDF5 would not give the file its size when it closes it. */
+static void note_end(struct transfer *transfer, bool complete)
+{
+    struct cte__vfd_file *file = transfer->file;
+    const struct cte__window *window = &file->behind;
+    uint64_t end = transfer->end;
+    if (!complete) {
+        if (cte_file_size(file->common.handles.items[0], &end) != CTE_OK)
+            end = 0;
+        if (window->length > 0 && window->addr + window->length > end)
+            end = window->addr + window->length;
+    }
+    if (end > file->common.eof)
+        file->common.eof = end;
 }
 
 static herr_t finish(struct transfer *transfer, herr_t result)
 {
-    if (transfer->write)
+    if (result >= 0)
+        result = move_batch(transfer);
+    if (transfer->write) {
         transfer->file->unsynced = true;
-    return result < 0 ? result : move_batch(transfer);
+        note_end(transfer, result >= 0);
+    }
+    return result;
 }
 
 static herr_t move_vector(H5FD_t *pub, bool write, const struct cte__vector *vector)
