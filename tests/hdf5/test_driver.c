@@ -576,6 +576,51 @@ static void write_errors_are_told(void **state)
     OK(H5Pclose(fapl));
 }
 
+#if H5_VERSION_GE(1, 14, 0)
+/* A vector that is written in part: the end is where the file's is, so that closing gives the file
+ * its size all the same. */
+static void failed_vectors_leave_the_true_end(void **state)
+{
+    (void)state;
+    enum { PIECE = 40000, FAR = 200000 };
+    cte_hdf5_config config = CTE_HDF5_CONFIG_INIT;
+    unsigned char *bytes = calloc(1, PIECE);
+    struct rlimit old, low;
+    struct stat st;
+    config.mode = CTE_FILE_MODE_BYPASS; /* the file size limit is felt at once */
+    hid_t fapl = fapl_cte(&config);
+    H5FD_t *file = H5FDopen("raw", H5F_ACC_RDWR | H5F_ACC_CREAT | H5F_ACC_TRUNC, fapl, INT64_MAX);
+    assert_true(file && bytes);
+    OK(H5FDset_eoa(file, H5FD_MEM_DEFAULT, FAR + PIECE));
+    void (*before)(int) = signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(getrlimit(RLIMIT_FSIZE, &old), 0);
+    low = old;
+    low.rlim_cur = 65536;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &low), 0);
+    H5FD_mem_t types[] = {H5FD_MEM_DRAW, H5FD_MEM_NOLIST};
+    haddr_t addrs[] = {0, FAR};
+    size_t sizes[] = {PIECE, 0};
+    const void *buffers[] = {bytes, bytes};
+    herr_t written;
+    H5E_BEGIN_TRY
+    {
+        written = H5FDwrite_vector(file, H5P_DEFAULT, 2, types, addrs, sizes, buffers);
+    }
+    H5E_END_TRY;
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &old), 0);
+    signal(SIGXFSZ, before);
+    assert_true(written < 0);
+    assert_int_equal(stat("raw", &st), 0);
+    assert_true(H5FDget_eof(file, H5FD_MEM_DRAW) == (haddr_t)st.st_size);
+    OK(H5FDtruncate(file, H5P_DEFAULT, 1));
+    OK(H5FDclose(file));
+    assert_int_equal(stat("raw", &st), 0);
+    assert_int_equal(st.st_size, FAR + PIECE);
+    free(bytes);
+    OK(H5Pclose(fapl));
+}
+#endif
+
 /* Reads past the end of the file but inside what HDF5 allocated are zeros. */
 static void unwritten_bytes_read_as_zeros(void **state)
 {
@@ -620,6 +665,9 @@ int main(void)
         TEST(close_degrees_and_accessibility_are_kept),
         TEST(unwritten_bytes_read_as_zeros),
         TEST(write_errors_are_told),
+#if H5_VERSION_GE(1, 14, 0)
+        TEST(failed_vectors_leave_the_true_end),
+#endif
     };
     (void)scratch_directory();
     return cmocka_run_group_tests(tests, NULL, NULL);
