@@ -22,7 +22,9 @@ enum {
     EXTENTS_MAX = 64,  /* of a map, looked at to find where most of a blob lies */
     STEP_MS = 50,
     IDLE_MS = 500,
-    STEP_BYTES_MAX = 8 << 20,
+    /* What is moved in a step at most, if the rate allows: the thread's gate is closed meanwhile. */
+    STEP_BYTES_LEAST = 8 << 20,
+    STEP_BYTES_MOST = 64 << 20,
 };
 
 #define MS_NS UINT64_C(1000000)
@@ -52,6 +54,7 @@ struct cte__organizer {
     uint64_t room_goal[CTE__TARGETS_MAX];
     uint32_t heat_limit[CTE__TARGETS_MAX];
     uint64_t now_ns;      /* CLOCK_REALTIME, of this step */
+    int64_t step_bytes;   /* the budget is never more */
     int64_t budget;       /* bytes that may be moved now; below 0: that were moved too early */
     uint64_t refilled_ns; /* CLOCK_MONOTONIC: when the budget last grew */
     struct cte__store *store;
@@ -215,12 +218,17 @@ static bool has_room(const struct cte__store *store, uint32_t target, uint64_t n
     return cte__target_free_bytes(store, target) >= reserve(store, target) + needed;
 }
 
+static uint64_t room_wanted(const struct cte__store *store, uint32_t target)
+{
+    return store->header->targets[target].capacity_bytes / ROOM_WANTED;
+}
+
 /* Targets that are short of room get more than they lack, however hot what they hold is. */
 static void find_crowded(struct cte__organizer *organizer)
 {
     const struct cte__store *store = organizer->store;
     for (uint32_t t = 0; t < store->header->target_count; t++) {
-        uint64_t wanted = store->header->targets[t].capacity_bytes / ROOM_WANTED;
+        uint64_t wanted = room_wanted(store, t);
         bool active = cte__target_state(store, t) == CTE__TARGET_ACTIVE;
         if (!active || cte__target_free_bytes(store, t) >= wanted)
             organizer->crowded &= ~(1u << t);
@@ -231,6 +239,16 @@ static void find_crowded(struct cte__organizer *organizer)
         organizer->room_goal[t] = cte__max(organizer->room_goal[t], wanted);
         organizer->heat_limit[t] = CTE__HEAT_COUNT_MAX;
     }
+}
+
+/* Those that got enough are told before anything rises again: or what rises keeps them crowded, and
+ * the same blobs go up and down for ever. */
+static void forget_crowded(struct cte__organizer *organizer)
+{
+    const struct cte__store *store = organizer->store;
+    for (uint32_t t = 0; t < store->header->target_count; t++)
+        if (cte__target_free_bytes(store, t) >= room_wanted(store, t))
+            organizer->crowded &= ~(1u << t);
 }
 
 /* Gives up the clean bytes of a chunk. */
@@ -335,7 +353,7 @@ static void ask_for_room(struct cte__organizer *organizer, const struct candidat
             continue;
         uint64_t goal = cte__max(organizer->room_goal[t], reserve(organizer->store, t));
         organizer->room_goal[t] =
-            cte__min(goal + waiting->bytes, reserve(organizer->store, t) + STEP_BYTES_MAX);
+            cte__min(goal + waiting->bytes, reserve(organizer->store, t) + (uint64_t)organizer->step_bytes);
         organizer->heat_limit[t] = (uint32_t)cte__max(organizer->heat_limit[t], waiting->heat / 2);
     }
 }
@@ -367,8 +385,11 @@ static void refill(struct cte__organizer *organizer, uint64_t bytes_per_s)
     uint64_t now = cte__monotonic_ns();
     uint64_t elapsed = cte__min(now - organizer->refilled_ns, STEP_MS * MS_NS);
     int64_t earned = (int64_t)((double)bytes_per_s * (double)elapsed / 1e9);
-    organizer->budget =
-        organizer->budget + earned < STEP_BYTES_MAX ? organizer->budget + earned : STEP_BYTES_MAX;
+    organizer->step_bytes = (int64_t)cte__min(
+        cte__max(bytes_per_s * STEP_MS / 1000, STEP_BYTES_LEAST), STEP_BYTES_MOST);
+    organizer->budget = organizer->budget + earned < organizer->step_bytes
+                            ? organizer->budget + earned
+                            : organizer->step_bytes;
     organizer->refilled_ns = now;
 }
 
@@ -392,6 +413,7 @@ uint64_t cte__organizer_step(struct cte__organizer *organizer, cte_client *clien
     refill(organizer, client->config->organizer_bytes_per_s_max);
     scan(organizer);
     bool moved = make_room(organizer, client);
+    forget_crowded(organizer);
     memset(organizer->room_goal, 0, sizeof organizer->room_goal);
     memset(organizer->heat_limit, 0, sizeof organizer->heat_limit);
     moved = raise_hot(organizer) || moved;

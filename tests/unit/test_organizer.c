@@ -238,6 +238,26 @@ static void test_rate(void **state)
     fixture_free(&f);
 }
 
+/* As much at once as the rate allows. */
+static void test_rate_is_used(void **state)
+{
+    (void)state;
+    enum { STEPS = 20, STEP_MS = 60 };
+    struct fixture f = fixture_make(64, 128, "organizer_bytes_per_s_max: 1GiB\n");
+    uint64_t most = 0;
+    for (int i = 0; i < 250; i++)
+        put(&f, i);
+    for (int i = 0; i < STEPS; i++) {
+        uint64_t before = free_of(&f, 0);
+        sleep_ms(STEP_MS);
+        cte__organizer_step(f.organizer, f.client);
+        uint64_t moved = free_of(&f, 0) - before;
+        most = moved > most ? moved : most;
+    }
+    assert_true(most > 8 * MIB);
+    fixture_free(&f);
+}
+
 /* ---- files ----------------------------------------------------------------------------------- */
 
 static void write_chunks(cte_file *file, int first, int count)
@@ -363,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_hot_blobs_go_up),
         cmocka_unit_test(test_no_thrashing),
         cmocka_unit_test(test_rate),
+        cmocka_unit_test(test_rate_is_used),
         cmocka_unit_test(test_copies_are_given_up),
         cmocka_unit_test(test_chunks_that_are_read_again_go_up),
         cmocka_unit_test(test_killed_while_organizing),
