@@ -73,6 +73,6 @@ cte_status cte__handles_sync(struct cte__handles *handles)
 {
     cte_status status = CTE_OK;
     for (uint32_t i = 0; i < handles->count && status == CTE_OK; i++)
-        status = cte_file_sync(handles->items[i]);
+        status = cte_file_flush(handles->items[i]);
     return status;
 }

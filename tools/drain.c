@@ -65,21 +65,24 @@ static void begin(struct draining *draining, const char *verb)
 
 /* ---- one file ------------------------------------------------------------------------------- */
 
-/* On the disk, not just in the file. */
+/* On the disk, not just in the file, also what others drained.  A file that was renamed since had its
+ * bytes made durable when they were drained. */
 static cte_status sync_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);
     if (fd < 0)
-        return -errno;
+        return errno == ENOENT ? CTE_OK : -errno;
     cte_status status = fsync(fd) == 0 ? CTE_OK : -errno;
     close(fd);
     return status;
 }
 
-static void print_drained(const char *path, cte_status status, uint64_t bytes)
+static void print_drained(const char *path, cte_status status, uint64_t bytes, bool deleted)
 {
     print_name(path);
-    if (status == CTE_OK)
+    if (status == CTE_OK && deleted)
+        puts(": the file is gone; what was kept of it is dropped");
+    else if (status == CTE_OK)
         printf(": drained, %llu bytes\n", (unsigned long long)bytes);
     else if (status == -EBUSY)
         puts(": left to the process that has it open");
@@ -92,7 +95,8 @@ static cte_status tell_drained(void *context, const cte_store_drained *drained)
 {
     struct draining *draining = context;
     cte_status status = drained->status;
-    cte_status synced = draining->durable && status == CTE_OK ? sync_file(drained->path) : CTE_OK;
+    bool sync = draining->durable && status == CTE_OK && !drained->deleted;
+    cte_status synced = sync ? sync_file(drained->path) : CTE_OK;
     status = status == CTE_OK ? synced : status;
     progress_hide(&draining->progress);
     if (draining->json) {
@@ -100,9 +104,10 @@ static cte_status tell_drained(void *context, const cte_store_drained *drained)
         json_text("path", drained->path);
         json_uint("bytes_drained", drained->bytes_drained);
         json_text("status", cte_status_name(status));
+        json_bool("deleted", drained->deleted);
         json_end();
     } else {
-        print_drained(drained->path, status, drained->bytes_drained);
+        print_drained(drained->path, status, drained->bytes_drained, drained->deleted);
     }
     progress_show(&draining->progress);
     draining->count++;
@@ -184,14 +189,35 @@ static int end(struct draining *draining, cte_status status, const char *nothing
 /* ---- drain ---------------------------------------------------------------------------------- */
 
 struct drain_options {
-    bool all;
+    bool all, drop_missing;
 };
 
-static cte_status drain_path(struct draining *draining, const char *path)
+/* Also a path that leads nowhere any more is one that the store knows. */
+static char *absolute_path(const char *path)
 {
     char *absolute = realpath(path, NULL);
+    const char *slash = strrchr(path, '/');
+    if (absolute || errno != ENOENT)
+        return absolute;
+    char *above = slash ? strndup(path, slash == path ? 1 : (size_t)(slash - path)) : strdup(".");
+    char *directory = above ? realpath(above, NULL) : NULL;
+    const char *name = slash ? slash + 1 : path;
+    if (directory &&
+        asprintf(&absolute, "%s/%s", strcmp(directory, "/") == 0 ? "" : directory, name) < 0)
+        absolute = NULL;
+    free(directory);
+    free(above);
+    return absolute;
+}
+
+static cte_status drain_path(struct draining *draining, const char *path, bool drop)
+{
+    char *absolute = absolute_path(path);
     int before = draining->count;
-    cte_status status = drain_file(draining, absolute ? absolute : path);
+    cte_status status = drop
+                            ? cte_store_forget_missing(draining->client, absolute ? absolute : path,
+                                                       tell_drained, draining)
+                            : drain_file(draining, absolute ? absolute : path);
     free(absolute);
     if (status != CTE_OK || draining->count > before)
         return status;
@@ -199,7 +225,7 @@ static cte_status drain_path(struct draining *draining, const char *path)
     progress_hide(&draining->progress);
     if (!draining->json) {
         print_name(path);
-        puts(": nothing is kept of it");
+        puts(drop ? ": it is there, or nothing is kept of it" : ": nothing is kept of it");
     }
     progress_show(&draining->progress);
     return CTE_OK;
@@ -209,10 +235,12 @@ static cte_status drain_all(const struct invocation *in, struct draining *draini
 {
     const struct drain_options *options = in->options;
     cte_status status = CTE_OK;
+    if (in->argument_count == 0 && options->drop_missing)
+        return cte_store_forget_missing(draining->client, NULL, tell_drained, draining);
     if (in->argument_count == 0)
         return cte_store_drain(draining->client, NULL, options->all, tell_drained, draining);
     for (int i = 0; i < in->argument_count; i++) {
-        cte_status drained = drain_path(draining, in->arguments[i]);
+        cte_status drained = drain_path(draining, in->arguments[i], options->drop_missing);
         status = status == CTE_OK ? drained : status;
     }
     return status;
@@ -224,6 +252,8 @@ static int run_drain(const struct invocation *in)
     struct draining draining = {.json = in->json, .dirty_only = true};
     if (options->all && in->argument_count > 0)
         return complain_usage(in, "give --all or paths, not both");
+    if (options->all && options->drop_missing)
+        return complain_usage(in, "give --all or --drop-missing, not both");
     int result = open_store(in, false, &draining.client);
     if (result != EXIT_OK)
         return result;
@@ -233,7 +263,8 @@ static int run_drain(const struct invocation *in)
     for (int i = 0; i < in->argument_count; i++)
         collect(&draining, in->arguments[i]);
     begin(&draining, "draining");
-    result = end(&draining, drain_all(in, &draining), "nothing to drain");
+    result = end(&draining, drain_all(in, &draining),
+                 options->drop_missing ? "nothing is missing" : "nothing to drain");
     forget(&draining);
     return close_store(draining.client, result);
 }
@@ -241,18 +272,27 @@ static int run_drain(const struct invocation *in)
 static const struct option_row drain_rows[] = {
     {"all", 'a', OPTION_FLAG, offsetof(struct drain_options, all),
      .help = "also files that are never drained by themselves"},
+    {"drop-missing", 0, OPTION_FLAG, offsetof(struct drain_options, drop_missing),
+     .help = "drain nothing; give up what is kept of files that are not where they were, as of "
+             "deleted ones"},
     {0},
 };
 
 const struct command command_drain = {
     .name = "drain",
-    .synopsis = "[--json] [--all | PATH...]",
+    .synopsis = "[--json] [--drop-missing] [--all | PATH...]",
     .summary = "write kept data of files that nobody has open to the files",
     .description =
         "Writes what is kept of files that nobody has open to the real files, says how it went for "
         "each, and forgets what was written.  Without arguments: files left by `async` draining or "
         "by processes that died.  --all and PATH include files that are never drained by "
-        "themselves.  What cannot be written is kept, and the command can be repeated.",
+        "themselves.  What cannot be written is kept, and the command can be repeated.  A file "
+        "that "
+        "was renamed in its directory is found; what is kept of a file that certainly was deleted "
+        "is "
+        "dropped, and that is said.  One that may have been moved elsewhere is kept: move it back, "
+        "or "
+        "give it up by --drop-missing.",
     .run = run_drain,
     .options = drain_rows,
     .options_bytes = sizeof(struct drain_options),

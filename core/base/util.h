@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <time.h>
 
 enum { CTE__PAGE_SHIFT = 12, CTE__PAGE_BYTES = 1 << CTE__PAGE_SHIFT };
@@ -64,6 +65,20 @@ static inline uint64_t cte__pages_to_bytes(uint64_t pages)
 {
     assert(pages <= UINT64_MAX >> CTE__PAGE_SHIFT);
     return pages << CTE__PAGE_SHIFT;
+}
+
+/* Room for one item more in an array of `count`.  Returns where the array is then, as realloc(3);
+ * NULL: there is no memory, and the array is as it was. */
+static inline void *cte__array_reserve(void *items, size_t count, size_t *capacity,
+                                       size_t item_bytes)
+{
+    enum { ITEMS_FIRST = 64 };
+    if (count < *capacity)
+        return items;
+    size_t more = *capacity ? *capacity * 2 : ITEMS_FIRST;
+    void *larger = realloc(items, more * item_bytes);
+    *capacity = larger ? more : *capacity;
+    return larger;
 }
 
 #endif

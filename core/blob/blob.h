@@ -77,6 +77,7 @@ struct cte__cache_use;
 struct cte__snapshot {
     cte__unit entry; /* 0: there is no such blob */
     uint64_t version;
+    bool partly; /* pages were left out (verify.h) */
     uint64_t size_bytes;
     float score;
     struct cte__span_list list; /* PARTIAL pages have run_list filled */

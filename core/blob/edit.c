@@ -92,7 +92,8 @@ static cte_status apply(struct cte__store *store, const struct cte__blob_key *ke
     if (status != CTE_OK)
         return status;
     edit->store = store;
-    edit->same_version = edit->snapshot && edit->snapshot->entry == change.entry &&
+    edit->same_version = edit->snapshot && !edit->snapshot->partly &&
+                         edit->snapshot->entry == change.entry &&
                          edit->snapshot->version == change.version;
     if (edit->same_bytes && change.entry != 0)
         change.modified_ns = cte__entry_at(store, change.entry)->modified_ns;

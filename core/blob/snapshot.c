@@ -10,6 +10,7 @@ void cte__snapshot_init(struct cte__snapshot *snapshot)
 {
     snapshot->entry = 0;
     snapshot->version = 0;
+    snapshot->partly = false;
     snapshot->size_bytes = 0;
     snapshot->score = 0;
     snapshot->checksums = snapshot->few;

@@ -176,6 +176,53 @@ cte_status cte__chunk_heal(struct cte__store *store, const struct cte__blob_key 
     return status;
 }
 
+/* ---- what is sound -------------------------------------------------------------------------- */
+
+static bool is_bad(const struct cte__verified *verified, uint64_t index)
+{
+    uint64_t start = cte__pages_to_bytes(index);
+    for (size_t i = 0; i < verified->bad_count; i++)
+        if (verified->bad[i].offset < start + CTE__PAGE_BYTES &&
+            verified->bad[i].offset + verified->bad[i].length > start)
+            return true;
+    return false;
+}
+
+/* Adds the rows of sound pages of a span. */
+static cte_status add_sound(struct cte__span_list *list, const struct cte__span *span,
+                            const struct cte__verified *verified)
+{
+    cte_status status = CTE_OK;
+    for (uint32_t i = 0, n; i < span->count && status == CTE_OK; i += n + 1) {
+        n = 0;
+        while (i + n < span->count && !is_bad(verified, span->index + i + n))
+            n++;
+        if (n > 0) {
+            struct cte__span part = cte__span_part(span, i, n);
+            status = cte__span_list_add(list, &part);
+        }
+    }
+    return status;
+}
+
+cte_status cte__snapshot_leave_out_damaged(struct cte__store *store, struct cte__snapshot *snapshot,
+                                           char *buffer, struct cte__verified *verified)
+{
+    struct cte__span_list before = snapshot->list;
+    *verified = (struct cte__verified){0};
+    cte_status status = verify_snapshot(store, snapshot, buffer, verified);
+    if (status != CTE_OK || verified->bad_count == 0)
+        return status;
+    snapshot->partly = true;
+    if (before.spans == snapshot->list.few)
+        before.spans = before.few;
+    cte__span_list_init(&snapshot->list);
+    for (size_t i = 0; i < before.count && status == CTE_OK; i++)
+        status = add_sound(&snapshot->list, &before.spans[i], verified);
+    cte__span_list_free(&before);
+    return status;
+}
+
 /* ---- telling -------------------------------------------------------------------------------- */
 
 static void log_bytes(const struct cte__store *store, const struct cte__blob_key *key,
@@ -202,6 +249,14 @@ static void log_bytes(const struct cte__store *store, const struct cte__blob_key
                    (unsigned long long)at, cte_status_string(bad->status));
 }
 
+void cte__verified_log(struct cte__store *store, const struct cte__blob_key *key,
+                       const struct cte__verified *verified, bool dirty_only)
+{
+    for (size_t i = 0; i < verified->bad_count; i++)
+        if (!dirty_only || !verified->bad[i].clean)
+            log_bytes(store, key, &verified->bad[i]);
+}
+
 void cte__blob_log_damage(struct cte__store *store, const struct cte__blob_key *key)
 {
     struct cte__verified verified;
@@ -209,8 +264,8 @@ void cte__blob_log_damage(struct cte__store *store, const struct cte__blob_key *
     if (posix_memalign((void **)&buffer, CTE__PAGE_BYTES, CTE__VERIFY_BYTES) != 0)
         return;
     cte_status status = cte__blob_verify(store, key, buffer, &verified);
-    for (size_t i = 0; i < verified.bad_count && status == CTE_OK; i++)
-        log_bytes(store, key, &verified.bad[i]);
+    if (status == CTE_OK)
+        cte__verified_log(store, key, &verified, false);
     cte__verified_free(&verified);
     free(buffer);
 }

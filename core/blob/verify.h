@@ -44,7 +44,18 @@ cte_status cte__blob_drop_damaged(struct cte__store *store, const struct cte__bl
 cte_status cte__chunk_heal(struct cte__store *store, const struct cte__blob_key *key,
                            uint64_t *dropped);
 
-/* Says in the log which bytes of a blob are damaged, and where they lie. */
+/* Takes those pages out of a snapshot whose stored copy cannot be read, or is not what its checksum
+ * says.
+ * @param verified  receives which; free with cte__verified_free() */
+cte_status cte__snapshot_leave_out_damaged(struct cte__store *store, struct cte__snapshot *snapshot,
+                                           char *buffer, struct cte__verified *verified);
+
+/* Says in the log which bytes a verification found damaged, and where they lie.
+ * @param dirty_only  not those that the real file has */
+void cte__verified_log(struct cte__store *store, const struct cte__blob_key *key,
+                       const struct cte__verified *verified, bool dirty_only);
+
+/* The same, verifying first. */
 void cte__blob_log_damage(struct cte__store *store, const struct cte__blob_key *key);
 
 #endif

@@ -14,7 +14,9 @@
  * forks wait for (the *gate*) whenever it may hold locks of this process, so that a child finds
  * those free.  It opens the gate while it blocks for long: cte__background_block().
  *
- * Lock order: gate → client.lock → …; nobody but the thread and forks takes the gate.
+ * Lock order: gate → client.lock → …; nobody but the thread, the one that drains after a signal
+ * (grace.c) and forks take the gate.  Who holds a lane may take it again, so it is open while a
+ * lane is waited for.
  */
 #ifndef CTE_CORE_FILE_BACKGROUND_H
 #define CTE_CORE_FILE_BACKGROUND_H
@@ -80,7 +82,9 @@ bool cte__background_stopping(struct cte__background *background);
 bool cte__background_nap(struct cte__background *background, uint64_t ns);
 
 /* Around what may block for long.  In between the thread holds no lock of this process and touches
- * nothing that is the process's own but the memory it was given for that. */
+ * nothing that is the process's own but the memory it was given for that.  Any other thread that
+ * works beside the program closes the gate by unblock() before it begins, and opens it by block()
+ * when it is done; it must not wait, with the gate closed, for what the background thread has. */
 void cte__background_block(struct cte__background *background);
 void cte__background_unblock(struct cte__background *background);
 

@@ -157,8 +157,10 @@ cte_status cte__client_release(cte_client *client)
     /* A file that only the dead have open is nobody's but ours to drain. */
     if (!client->observer && cte__store_has_dead(client->store))
         cte__store_sweep(client->store);
-    cte__kept_finish(client);
-    cte_status status = client->observer ? CTE_OK : cte__drain_unopened(client, NULL, false);
+    cte__kept_finish(client, NULL);
+    const struct cte__drain_request rest = {.leaving = true};
+    cte_status status =
+        client->observer ? CTE_OK : cte__drain_unopened_each(client, &rest, NULL, NULL);
     if (status != CTE_OK)
         cte__log_error("store %s keeps data that is not in its files yet: %s; run `cte drain`",
                        client->store->directory, cte_status_string(status));

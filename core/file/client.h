@@ -32,6 +32,7 @@ struct cte__eager {
     uint64_t sampled_ns, sampled_bytes; /* what had been written to the targets then */
     uint64_t pressed_ns;                /* when it last looked for free space */
     bool busy, stale, pressed, scarce;
+    bool kept_turn; /* the next step is for a closed file, if one is due */
 };
 
 struct cte__organizer;

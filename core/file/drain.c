@@ -23,6 +23,7 @@
 #include <unistd.h>
 
 #include "base/log.h"
+#include "blob/verify.h"
 #include "file/outside.h"
 
 enum {
@@ -38,8 +39,7 @@ struct cte__drain_pending {
 
 /* ---- life ----------------------------------------------------------------------------------- */
 
-/* True for file systems that may report what went wrong with a write only when it is synced. */
-static bool reports_late(int fd)
+bool cte__drain_reports_late(int fd)
 {
     /* NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS, Lustre, GPFS, BeeGFS, PanFS, OrangeFS. */
     static const uint32_t network[] = {0x6969,     0x517b,     0xff534d42, 0xfe534d42, 0x65735546,
@@ -58,7 +58,7 @@ cte_status cte__drain_begin(struct cte__drain *drain)
 {
     drain->store = drain->client->store;
     drain->record = cte__tag_at(drain->store, drain->tag);
-    drain->durable = drain->client->config->sync_pfs || reports_late(drain->fd);
+    drain->durable = drain->client->config->sync_pfs || cte__drain_reports_late(drain->fd);
     drain->window_bytes = cte__max(WINDOW_BYTES, drain->record->chunk_bytes);
     if (posix_memalign((void **)&drain->buffer, CTE__PAGE_BYTES, drain->window_bytes) != 0)
         return -ENOMEM;
@@ -116,6 +116,11 @@ static cte_status read_ranges(const struct cte__drain *drain, const struct cte__
 {
     const struct cte__piece_list *ranges = &drain->chunk_ranges;
     struct cte__piece_list missing = {0};
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < ranges->count; i++)
+        bytes += ranges->pieces[i].length;
+    /* Before they are read: or they would look like a program's, for which drains make way. */
+    atomic_fetch_add_explicit(&drain->store->header->drain.bytes_read, bytes, memory_order_relaxed);
     cte_status status =
         cte__snapshot_read(drain->store, snapshot, ranges->pieces, ranges->count, &missing);
     if (status == CTE_OK && missing.count > 0)
@@ -138,14 +143,11 @@ static cte_status add_to_window(struct cte__drain *drain, uint64_t at)
 
 static cte_status reserve_pending(struct cte__drain *drain)
 {
-    if (drain->pending_count < drain->pending_capacity)
-        return CTE_OK;
-    size_t capacity = drain->pending_capacity ? drain->pending_capacity * 2 : 64;
-    struct cte__drain_pending *larger = realloc(drain->pending, capacity * sizeof *larger);
-    if (!larger)
+    struct cte__drain_pending *pending = cte__array_reserve(
+        drain->pending, drain->pending_count, &drain->pending_capacity, sizeof *pending);
+    if (!pending)
         return -ENOMEM;
-    drain->pending = larger;
-    drain->pending_capacity = capacity;
+    drain->pending = pending;
     return CTE_OK;
 }
 
@@ -155,8 +157,33 @@ static void free_snapshot(struct cte__snapshot *snapshot)
     free(snapshot);
 }
 
+/* Pages of the chunk cannot be had: says which, and reads the others. */
+static cte_status read_undamaged(struct cte__drain *drain, const struct cte__blob_key *key,
+                                 struct cte__snapshot *snapshot, uint64_t at)
+{
+    struct cte__verified verified;
+    char *buffer;
+    if (posix_memalign((void **)&buffer, CTE__PAGE_BYTES, CTE__VERIFY_BYTES) != 0)
+        return -ENOMEM;
+    cte_status status = cte__snapshot_leave_out_damaged(drain->store, snapshot, buffer, &verified);
+    if (status == CTE_OK)
+        cte__verified_log(drain->store, key, &verified, true);
+    cte__verified_free(&verified);
+    free(buffer);
+    if (status == CTE_OK)
+        status = dirty_ranges(snapshot, drain->buffer + at, &drain->chunk_ranges);
+    if (status == CTE_OK && drain->chunk_ranges.count > 0)
+        status = read_ranges(drain, snapshot);
+    return status;
+}
+
+static bool is_damage(cte_status status)
+{
+    return status == CTE_ERR_CHECKSUM || status == -EIO;
+}
+
 /* One try to read what is dirty of a chunk, whose place in the window is `at`.  -EAGAIN: it changed
- * meanwhile. */
+ * meanwhile.  What is damaged of it is an error, but all else is read. */
 static cte_status read_chunk(struct cte__drain *drain, uint64_t chunk, uint64_t at)
 {
     struct cte__blob_key key = cte__chunk_key(drain->tag, &chunk);
@@ -171,18 +198,23 @@ static cte_status read_chunk(struct cte__drain *drain, uint64_t chunk, uint64_t 
         return status;
     }
     status = dirty_ranges(snapshot, drain->buffer + at, &drain->chunk_ranges);
-    bool any = drain->chunk_ranges.count > 0;
-    if (status == CTE_OK && any)
+    cte_status damage = CTE_OK;
+    if (status == CTE_OK && drain->chunk_ranges.count > 0)
         status = read_ranges(drain, snapshot);
-    if (status == CTE_ERR_CHECKSUM && !cte__blob_is_current(drain->store, &key, snapshot))
+    if (is_damage(status) && !cte__blob_is_current(drain->store, &key, snapshot)) {
         status = -EAGAIN;
+    } else if (is_damage(status)) {
+        damage = status;
+        status = read_undamaged(drain, &key, snapshot, at);
+    }
+    bool any = drain->chunk_ranges.count > 0;
     if (status == CTE_OK && any)
         status = add_to_window(drain, at);
     if (status == CTE_OK && any)
         drain->pending[drain->pending_count++] = (struct cte__drain_pending){chunk, snapshot};
     else
         free_snapshot(snapshot);
-    return status;
+    return status == CTE_OK ? damage : status;
 }
 
 /* Gathers what is dirty of the chunks, which lie in one window. */
@@ -213,12 +245,23 @@ static cte_status write_ranges(struct cte__drain *drain, uint64_t start)
     return status;
 }
 
+/* What must become durable goes to the disk while the next window is read.  A hint: that it cannot be
+ * given does no harm, and what goes wrong with the bytes is said by the sync. */
+static void start_writeback(const struct cte__drain *drain, uint64_t start)
+{
+    if (drain->durable && drain->ranges.count > 0)
+        (void)sync_file_range(drain->fd, (off_t)start, (off_t)drain->window_bytes,
+                              SYNC_FILE_RANGE_WRITE);
+}
+
 /* While the PFS is waited for, nothing of this process is in the way of forks. */
 static cte_status write_window(struct cte__drain *drain, uint64_t start)
 {
     if (drain->background)
         cte__background_block(drain->background);
     cte_status status = write_ranges(drain, start);
+    if (status == CTE_OK)
+        start_writeback(drain, start);
     if (drain->background)
         cte__background_unblock(drain->background);
     return status;
@@ -331,8 +374,22 @@ static void pay(struct cte__drain *drain, uint64_t bytes_before)
     uint64_t ns = cte__drain_pace(drain->store, drain->bytes - bytes_before,
                                   drain->client->config->drain_bytes_per_s_max);
     struct timespec rest = {(time_t)(ns / 1000000000), (long)(ns % 1000000000)};
+    if (drain->background && ns > 0) {
+        cte__background_nap(drain->background, ns); /* less only if the client is being closed */
+        return;
+    }
     while (ns > 0 && nanosleep(&rest, &rest) != 0 && errno == EINTR)
         ;
+}
+
+/* Who has the lane may need the gate to go on. */
+static void wait_for_lane(const struct cte__drain *drain, struct cte__mutex *lane)
+{
+    if (drain->background)
+        cte__background_block(drain->background);
+    cte__lane_lock(lane);
+    if (drain->background)
+        cte__background_unblock(drain->background);
 }
 
 /* Drains a group if nobody has its lane, or (`wait`) when they are done.  False: busy. */
@@ -343,7 +400,7 @@ static bool drain_group(struct cte__drain *drain, const uint64_t *chunks, size_t
     bool died;
     cte__drain_hurry(drain->store);
     if (wait)
-        cte__lane_lock(lane);
+        wait_for_lane(drain, lane);
     else if (!cte__mutex_trylock(lane, &died))
         return false;
     cte__drain_chunks(drain, chunks, count);
@@ -415,9 +472,10 @@ static bool has_nothing(const struct cte__tag_record *record)
            atomic_load(&file->drain_failure) == CTE_OK;
 }
 
-cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes)
+cte_status cte__drain(cte_client *client, cte__unit tag, int fd, struct cte__background *background,
+                      uint64_t *bytes)
 {
-    struct cte__drain drain = {.client = client, .tag = tag, .fd = fd};
+    struct cte__drain drain = {.client = client, .tag = tag, .fd = fd, .background = background};
     uint64_t *chunks = NULL;
     size_t count = 0;
     *bytes = 0;
@@ -433,8 +491,10 @@ cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes
     }
     if (count > 0)
         status = drain_all(&drain, chunks, count);
-    if (status == CTE_OK)
-        status = drain_size(&drain);
+    if (!drain.stopped) {
+        cte_status sized = drain_size(&drain);
+        status = status == CTE_OK ? sized : status;
+    }
     cte__drain_end(&drain);
     free(chunks);
     *bytes = drain.bytes;

@@ -9,8 +9,10 @@
 #include "file/tracked.h"
 
 /* Drains a file to `fd`, as far as others do not do so at the same time; waits for them.  `bytes`
- * receives what this call wrote.  The first error; what failed stays dirty. */
-cte_status cte__drain(cte_client *client, cte__unit tag, int fd, uint64_t *bytes);
+ * receives what this call wrote.  The first error; what failed stays dirty.
+ * @param background  whose gate the caller has closed, to be opened while it waits; or NULL */
+cte_status cte__drain(cte_client *client, cte__unit tag, int fd, struct cte__background *background,
+                      uint64_t *bytes);
 
 /* Chunks of a file on their way to the real file.  Between begin and end the file's record must
  * live and `fd` stay open. */
@@ -18,7 +20,7 @@ struct cte__drain {
     cte_client *client;
     cte__unit tag;
     int fd;
-    struct cte__background *background; /* of the thread that drains; NULL: somebody waits for it */
+    struct cte__background *background; /* whose gate is closed; NULL: none */
     bool drop;                          /* what has become clean leaves the store */
 
     /* Results. */
@@ -51,6 +53,10 @@ size_t cte__drain_group(const struct cte__drain *drain, const uint64_t *chunks, 
 
 /* The order that cte__drain_group() wants. */
 void cte__drain_sort(const struct cte__drain *drain, uint64_t *chunks, size_t count);
+
+/* True for file systems that may report what went wrong with a write only when it is synced: those
+ * of the network. */
+bool cte__drain_reports_late(int fd);
 
 /* Counts bytes that went to real files; returns how long to wait to stay below the configured
  * bandwidth, which all processes of the node share (drain_pace.c). */
@@ -87,19 +93,31 @@ void cte__eager_leave(cte_file *file);
 
 /* ---- files that nobody has open (drain_unopened.c) ------------------------------------------ */
 
-/* Drains a file that this process need not have open. */
-cte_status cte__drain_closed(cte_client *client, const char *path, int fd, cte_file_mode mode,
-                             cte_file_drain_policy drain, uint64_t *bytes);
+/* A file to be drained that this process need not have open. */
+struct cte__closed_file {
+    const char *path;
+    int fd;
+    cte_file_mode mode;
+    cte_file_drain_policy drain;
+};
+
+/* Opens it as any program does, so that nobody takes its record away meanwhile, and drains it; the
+ * rest as cte__drain(). */
+cte_status cte__drain_closed(cte_client *client, const struct cte__closed_file *file,
+                             struct cte__background *background, uint64_t *bytes);
+
+struct cte__drain_request {
+    const char *path; /* only this one; NULL: all */
+    bool force;       /* also those whose policy is `never`, and that were changed by others */
+    bool durable;     /* what was drained is synced */
+    bool leaving;     /* the client is closed: files that are not where they were are for others */
+};
 
 /* Drains and forgets the files that nobody has open: what `async` left, or a process that died.
- * @param path  only this one; NULL: all whose policy is not `never`
- * @param force also those whose policy is `never` */
-cte_status cte__drain_unopened(cte_client *client, const char *path, bool force);
-
-/* The same, and tells of each file.  Without `visit`: of a client that is closed, which leaves
- * files that are not where they were to others. */
+ * Drops what is kept of deleted ones.
+ * @param visit  told of each file; may be NULL */
 typedef cte_status (*cte__drained_visitor)(void *context, const cte_store_drained *drained);
-cte_status cte__drain_unopened_each(cte_client *client, const char *path, bool force,
+cte_status cte__drain_unopened_each(cte_client *client, const struct cte__drain_request *request,
                                     cte__drained_visitor visit, void *context);
 
 #endif

@@ -27,6 +27,7 @@
 #include "file/drain.h"
 #include "file/kept.h"
 #include "file/room.h"
+#include "file/whereabouts.h"
 
 #define MS_NS UINT64_C(1000000)
 
@@ -50,8 +51,7 @@ enum {
 /* What programs put and got so far: not what was read to be drained. */
 static uint64_t bytes_moved(const struct cte__store *store)
 {
-    uint64_t drained =
-        atomic_load_explicit(&store->header->drain.bytes_drained, memory_order_relaxed);
+    uint64_t drained = atomic_load_explicit(&store->header->drain.bytes_read, memory_order_relaxed);
     uint64_t bytes = 0;
     for (uint32_t i = 0; i < store->header->target_count; i++) {
         struct cte__target_totals totals = cte__target_totals(&store->header->targets[i]);
@@ -162,14 +162,11 @@ static cte_status add_candidate(void *context, cte__unit unit, const struct cte_
         list->cool_ns = list->cool_ns == 0 ? heat : cte__min(list->cool_ns, heat);
         return CTE_OK;
     }
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 256;
-        uint64_t *larger = realloc(list->chunks, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        list->chunks = larger;
-        list->capacity = capacity;
-    }
+    uint64_t *chunks =
+        cte__array_reserve(list->chunks, list->count, &list->capacity, sizeof *chunks);
+    if (!chunks)
+        return -ENOMEM;
+    list->chunks = chunks;
     memcpy(&list->chunks[list->count++], entry->name, sizeof(uint64_t));
     return CTE_OK;
 }
@@ -226,13 +223,6 @@ static void count_pass(struct pass *pass, const struct cte__drain *drain)
         cte__drain_note(file, drain->first_error);
 }
 
-/* A file without a name is not drained before it must be: most probably nobody will read it. */
-static bool is_deleted(int fd)
-{
-    struct stat st;
-    return fstat(fd, &st) == 0 && st.st_nlink == 0;
-}
-
 static void run_pass(struct pass *pass)
 {
     struct cte__store *store = pass->client->store;
@@ -242,7 +232,8 @@ static void run_pass(struct pass *pass)
     struct candidates list = {.chunk_bytes = record->chunk_bytes,
                               .now_ns = cte__realtime_ns(),
                               .any_heat = is_pressed(pass->client, cte__monotonic_ns())};
-    if (is_deleted(pass->fd))
+    /* A file without a name is not drained before it must be: most probably nobody will read it. */
+    if (cte__real_is_deleted(store, pass->tag, pass->fd))
         return;
     cte__store_sweep_if_wanted(store);
     pass->until_ns = cte__monotonic_ns() + PASS_MS * MS_NS;
@@ -355,7 +346,7 @@ static bool drain_kept(struct pass *pass, struct cte__kept_file *kept, uint64_t 
     if (!done && !cte__kept_is_deleted(kept) && pass->status == CTE_OK && !pass->more &&
         pass->cool_ns == 0)
         /* Its size, and what somebody else was busy with. */
-        done = cte__drain(pass->client, pass->tag, pass->fd, &bytes) == CTE_OK;
+        done = cte__drain(pass->client, pass->tag, pass->fd, pass->background, &bytes) == CTE_OK;
     cte__tracked_close(pass->client, pass->tag, pass->fd);
     pass->bytes += bytes;
     *due_ns = pass->more ? 0 : cte__max(cte__monotonic_ns() + pass->cool_ns, retry_ns);
@@ -384,7 +375,12 @@ static uint64_t step(void *context, struct cte__background *background)
     if (should_wait(client))
         return BUSY_NAP_MS * MS_NS;
     pthread_mutex_lock(&client->lock);
+    /* By turns: closed files keep descriptors, which must not wait for files that are never done.
+     */
     struct cte__open_file *open = choose(client, cte__monotonic_ns(), &due_ns);
+    bool kept_turn = open && (client->eager.kept_turn = !client->eager.kept_turn) &&
+                     cte__kept_due_locked(client, cte__monotonic_ns());
+    open = kept_turn ? NULL : open;
     if (open)
         begin_pass(open, &pass);
     pthread_mutex_unlock(&client->lock);

@@ -293,7 +293,7 @@ cte_status cte_file_drain(cte_file *file)
     cte_status status = drain_fd(file, &fd);
     if (status != CTE_OK)
         return status;
-    status = cte__drain(file->client, file->tag, fd, &bytes);
+    status = cte__drain(file->client, file->tag, fd, NULL, &bytes);
     if (fd != file->fd && close(fd) != 0 && status == CTE_OK)
         status = -errno;
     file->stats.bytes_drained += bytes;
@@ -301,7 +301,7 @@ cte_status cte_file_drain(cte_file *file)
     return status;
 }
 
-cte_status cte_file_sync(cte_file *file)
+cte_status cte_file_flush(cte_file *file)
 {
     if (!file->client)
         return !file->writable || fdatasync(file->fd) == 0 ? CTE_OK : -errno;
@@ -312,6 +312,28 @@ cte_status cte_file_sync(cte_file *file)
     if (status == CTE_OK && file->writable && fdatasync(file->fd) != 0)
         status = -errno;
     return status;
+}
+
+/* What was drained is in the page cache only, as after write(2); what is in the store stays there.
+ */
+static cte_status sync_drained(const cte_file *file)
+{
+    struct cte__file_state *state = &cte__tag_at(file->client->store, file->tag)->file;
+    uint64_t changes = atomic_load(&state->real_changes);
+    if (changes == atomic_load(&state->real_synced))
+        return CTE_OK;
+    if (fdatasync(file->fd) != 0)
+        return -errno;
+    atomic_store(&state->real_synced, changes);
+    return CTE_OK;
+}
+
+cte_status cte_file_sync(cte_file *file)
+{
+    cte_status status = cte_file_flush(file);
+    bool drained = file->client && file->writable && !file->scratch &&
+                   !file->client->config->sync_pfs; /* else that was done */
+    return status == CTE_OK && drained ? sync_drained(file) : status;
 }
 
 cte_status cte_file_refresh(cte_file *file)

@@ -14,6 +14,7 @@
 #include "config/signals.h"
 #include "file/drain.h"
 #include "file/kept.h"
+#include "file/whereabouts.h"
 
 enum { CLIENTS_MAX = 16, STACK_BYTES = 256 << 10 };
 
@@ -78,11 +79,23 @@ static void handle(int number, siginfo_t *info, void *context)
 
 /* A file that was open when the signal came. */
 struct open_now {
-    char *path;
-    uint64_t device, inode;
-    cte_file_mode mode;
-    cte_file_drain_policy drain;
+    struct cte__closed_file file; /* fd: a duplicate of the program's, or -1 */
+    struct cte__real_file real;   /* owns its path */
 };
+
+/* The client is locked: no handle goes meanwhile. */
+static struct open_now describe(cte_client *client, const struct cte__open_file *open)
+{
+    const struct cte__tag_record *record = cte__tag_at(client->store, open->tag);
+    struct open_now now = {.file = {.fd = -1,
+                                    .mode = (cte_file_mode)record->file.mode,
+                                    .drain = (cte_file_drain_policy)record->file.drain},
+                           .real = cte__real_file_of(record)};
+    now.real.path = now.file.path = strdup(record->path);
+    if (open->writers)
+        now.file.fd = fcntl(open->writers->fd, F_DUPFD_CLOEXEC, 0);
+    return now;
+}
 
 static size_t list_open(cte_client *client, struct open_now **files)
 {
@@ -97,45 +110,44 @@ static size_t list_open(cte_client *client, struct open_now **files)
         if (record->file.mode == CTE_FILE_MODE_SCRATCH ||
             record->file.drain == CTE_FILE_DRAIN_NEVER)
             continue;
-        (*files)[count++] = (struct open_now){strdup(record->path), record->file.device,
-                                              record->file.inode, (cte_file_mode)record->file.mode,
-                                              (cte_file_drain_policy)record->file.drain};
+        (*files)[count++] = describe(client, open);
     }
     pthread_mutex_unlock(&client->lock);
     return count;
 }
 
-static cte_status drain_open(cte_client *client, const struct open_now *file)
+static cte_status drain_open(cte_client *client, struct open_now *open)
 {
-    struct stat st;
     uint64_t bytes;
-    int fd = file->path ? open(file->path, O_RDWR | O_CLOEXEC) : -1;
-    if (fd < 0)
-        return file->path ? -errno : -ENOMEM;
-    cte_status status = fstat(fd, &st) != 0 ? -errno : CTE_OK;
-    if (status == CTE_OK &&
-        ((uint64_t)st.st_dev != file->device || (uint64_t)st.st_ino != file->inode))
-        status = -ESTALE;
+    cte_status status = open->file.path ? CTE_OK : -ENOMEM;
+    if (status == CTE_OK && open->file.fd < 0 &&
+        cte__real_find(&open->real, &open->file.fd, &status) == CTE__REAL_DELETED)
+        return CTE_OK;
     if (status == CTE_OK)
-        status = cte__drain_closed(client, file->path, fd, file->mode, file->drain, &bytes);
-    close(fd);
+        status = cte__drain_closed(client, &open->file, client->background, &bytes);
+    if (open->file.fd >= 0)
+        close(open->file.fd);
     return status;
 }
 
 static void drain_client(cte_client *client)
 {
     struct open_now *files;
+    /* A forked child must not find this thread's locks locked. */
+    cte__background_unblock(client->background);
     size_t count = list_open(client, &files);
     for (size_t i = 0; i < count; i++) {
         cte_status status = drain_open(client, &files[i]);
         if (status != CTE_OK)
             cte__log_error("%s: not drained before the end: %s; the data is kept in the store (cte "
                            "recover)",
-                           files[i].path ? files[i].path : "a file", cte_status_string(status));
-        free(files[i].path);
+                           files[i].file.path ? files[i].file.path : "a file",
+                           cte_status_string(status));
+        free((char *)files[i].real.path);
     }
     free(files);
-    cte__kept_finish(client);
+    cte__kept_finish(client, client->background);
+    cte__background_block(client->background);
 }
 
 /* Where the drain and its deadline meet. */

@@ -13,6 +13,7 @@
 
 #include "base/log.h"
 #include "file/drain.h"
+#include "file/kept.h"
 
 cte_status cte_store_open_existing(const cte_config *config, cte_client **out)
 {
@@ -91,14 +92,11 @@ static cte_status add_identity(void *context, cte__unit unit, const struct cte__
     (void)unit;
     if (entry->type != CTE__ENTRY_FILE || entry->name_bytes != sizeof *names->names)
         return CTE_OK;
-    if (names->count == names->capacity) {
-        size_t capacity = names->capacity ? names->capacity * 2 : 64;
-        struct cte__file_identity *larger = realloc(names->names, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        names->names = larger;
-        names->capacity = capacity;
-    }
+    struct cte__file_identity *larger =
+        cte__array_reserve(names->names, names->count, &names->capacity, sizeof *larger);
+    if (!larger)
+        return -ENOMEM;
+    names->names = larger;
     memcpy(&names->names[names->count++], entry->name, sizeof *names->names);
     return CTE_OK;
 }
@@ -234,9 +232,14 @@ cte_status cte_store_drain(cte_client *client, const char *path, bool force,
                            cte__drained_visitor visit, void *context)
 {
     struct drain_walk walk = {client, path, visit, context, CTE_OK};
+    /* What this process closed, by its descriptors; then by name, what nobody has a descriptor of.
+     */
+    cte_status kept = cte__kept_drain(client, path, visit, context);
     cte_status status = cte_store_files(client, tell_open, &walk);
+    const struct cte__drain_request request = {.path = path, .force = force, .durable = force};
     if (status == CTE_OK)
-        status = cte__drain_unopened_each(client, path, force, visit, context);
+        status = cte__drain_unopened_each(client, &request, visit, context);
+    status = kept != CTE_OK ? kept : status;
     return status == CTE_OK ? walk.busy : status;
 }
 

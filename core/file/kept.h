@@ -4,6 +4,7 @@
 #define CTE_CORE_FILE_KEPT_H
 
 #include "file/client.h"
+#include "file/drain.h"
 #include "file/file_internal.h"
 
 /* Keeps a descriptor of a file that is being closed; its data is drained to it when the client is
@@ -14,6 +15,9 @@ cte_status cte__kept_add(cte_client *client, const cte_file *file);
 
 /* True if anything is kept; the client is locked. */
 bool cte__kept_any_locked(cte_client *client);
+
+/* True if one is due; the client is locked. */
+bool cte__kept_due_locked(const cte_client *client, uint64_t now_ns);
 
 /* A file to drain: nobody else takes it until it is returned.  NULL: none is due; *due_ns is when
  * one is (CLOCK_MONOTONIC), UINT64_MAX: none is kept. */
@@ -33,7 +37,15 @@ void cte__kept_return(cte_client *client, struct cte__kept_file *kept, bool done
 
 /* ---------------------------------------------------------------------------------------------- */
 
-/* Drains all that is kept; the background thread is gone. */
-void cte__kept_finish(cte_client *client);
+/* Drains all that is kept, and lets it go; `background` as of cte__drain(). */
+void cte__kept_finish(cte_client *client, struct cte__background *background);
+
+/* The same, and tells of each file; what cannot be drained stays kept.
+ * @param path  only what was opened by this path; NULL: all */
+cte_status cte__kept_drain(cte_client *client, const char *path, cte__drained_visitor visit,
+                           void *context);
+
+/* True if a descriptor of the file is kept. */
+bool cte__kept_has(cte_client *client, uint64_t device, uint64_t inode);
 
 #endif

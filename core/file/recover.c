@@ -12,6 +12,7 @@
 #include <cte/store.h>
 
 #include "blob/verify.h"
+#include "file/drain.h"
 #include "file/walk.h"
 #include "store/journal_record.h"
 
@@ -94,10 +95,16 @@ static cte_status look_at_all(struct recover *recover)
 
 /* ---- draining ------------------------------------------------------------------------------- */
 
+struct outcome {
+    cte_recovered *file;
+    bool deleted; /* the real file was deleted: what was kept of it is dropped */
+};
+
 static cte_status note_drained(void *context, const cte_store_drained *drained)
 {
-    cte_recovered *file = context;
-    file->bytes_drained += drained->bytes_drained;
+    struct outcome *outcome = context;
+    outcome->file->bytes_drained += drained->bytes_drained;
+    outcome->deleted = outcome->deleted || drained->deleted;
     return CTE_OK;
 }
 
@@ -128,19 +135,17 @@ static void nap(uint32_t ms)
         ;
 }
 
-/* What is in the page cache of this node does not survive its next death. */
-static cte_status make_durable(const char *path)
+static cte_status try_to_drain(struct recover *recover, const struct found *found, bool force,
+                               struct outcome *outcome)
 {
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (fd < 0)
-        return errno == EACCES ? CTE_OK : -errno; /* ours to write, not to read */
-    cte_status status = fsync(fd) != 0 ? -errno : CTE_OK;
-    close(fd);
-    return status;
+    const struct cte__drain_request request = {
+        .path = found->path, .force = force, .durable = true};
+    return cte__drain_unopened_each(recover->client, &request, note_drained, outcome);
 }
 
-static void drain(struct recover *recover, const struct found *found, cte_recovered *file)
+static void drain(struct recover *recover, const struct found *found, struct outcome *outcome)
 {
+    cte_recovered *file = outcome->file;
     uint32_t delay_ms = recover->options.retry_delay_ms;
     bool force = recover->options.all || recover->options.path;
     do {
@@ -148,11 +153,9 @@ static void drain(struct recover *recover, const struct found *found, cte_recove
             nap(delay_ms);
             delay_ms = (uint32_t)cte__min((uint64_t)delay_ms * 2, RETRY_DELAY_MS_MAX);
         }
-        file->status = cte_store_drain(recover->client, found->path, force, note_drained, file);
+        file->status = try_to_drain(recover, found, force, outcome);
         file->tries++;
     } while (may_pass(file->status) && file->tries < recover->options.tries_max);
-    if (file->status == CTE_OK && file->bytes_drained > 0)
-        file->status = make_durable(found->path);
 }
 
 /* ---- damage --------------------------------------------------------------------------------- */
@@ -223,11 +226,14 @@ static void explain_failure(struct recover *recover, cte_recovered *file, char *
         }
         break;
     case -ESTALE:
-        say(reason, "the file was changed or replaced by somebody else since; `cte drain PATH` "
-                    "puts the kept data over it if it is the same file");
+        say(reason, "the file was changed by somebody else since; `cte drain PATH` puts the kept "
+                    "data over it");
         return;
     case -ENOENT:
-        say(reason, "the file, or its directory, is gone; the data is kept");
+    case -ENOTDIR:
+        say(reason,
+            "the file is not where it was; if it was moved, move it back and recover again; "
+            "if it was deleted, `cte drain --drop-missing` gives its data up");
         return;
     default:
         break;
@@ -293,31 +299,46 @@ static void forget_clean(struct recover *recover, const struct found *found)
     (void)status;
 }
 
+/* A file that is not to be drained; its data is dropped all the same if it was deleted. */
+static void keep(struct recover *recover, const struct found *found, struct outcome *outcome,
+                 char *reason, const char *why)
+{
+    if (!found->open)
+        outcome->file->status = try_to_drain(recover, found, false, outcome);
+    if (outcome->deleted)
+        return;
+    outcome->file->state = CTE_RECOVER_KEPT;
+    say(reason, why);
+}
+
 static cte_status recover_file(struct recover *recover, const struct found *found)
 {
     char reason[REASON_BYTES] = "";
     bool named = recover->options.all || recover->options.path;
     cte_recovered file = {.path = found->path, .size_bytes = found->size_bytes, .reason = reason};
+    struct outcome outcome = {.file = &file};
     if (found->mode == CTE_FILE_MODE_SCRATCH) {
-        file.state = CTE_RECOVER_KEPT;
-        say(reason, "a scratch file: never drained");
+        keep(recover, found, &outcome, reason, "a scratch file: never drained");
     } else if (found->open && found->dirty) {
         file.state = CTE_RECOVER_OPEN;
         say(reason, "a living process has it open, and drains it");
     } else if (found->dirty && found->drain == CTE_FILE_DRAIN_NEVER && !named) {
-        file.state = CTE_RECOVER_KEPT;
-        say(reason, "its drain policy is never; --all or its name drains it");
+        keep(recover, found, &outcome, reason,
+             "its drain policy is never; --all or its name drains it");
     } else {
         if (found->dirty)
-            drain(recover, found, &file);
+            drain(recover, found, &outcome);
         else if (!found->open && !found->retained)
             forget_clean(recover, found);
         if (file.status != CTE_OK) {
             file.state = CTE_RECOVER_INCOMPLETE;
             explain_failure(recover, &file, reason);
         }
-        explain_loss(found, &file, reason);
+        if (!outcome.deleted)
+            explain_loss(found, &file, reason);
     }
+    if (outcome.deleted)
+        say(reason, "the file was deleted: what was kept of it is dropped");
     cte_status status = tell(recover, &file);
     if (status == CTE_OK && (found->lost_bytes > 0 || found->flags & CTE__FILE_NEWS))
         status = forget_news(recover, &found->name);

@@ -12,6 +12,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "base/log.h"
 #include "file/drain.h"
@@ -21,7 +22,10 @@ enum {
     EVICT_SHARE = 16,            /* at least 1/16 of the targets at once, as it costs a search, */
     EVICT_BYTES_MAX = 256 << 20, /* but no more than this, unless it is asked for */
     DRAIN_BYTES = 16 << 20,      /* a writer that waits for room drains at once */
+    WAIT_NS = 5000000,           /* between looks at what others drained */
 };
+
+#define WAIT_MOST_NS UINT64_C(10000000000) /* in which nothing was drained */
 
 uint64_t cte__room_free(const struct cte__store *store, uint64_t *capacity_bytes)
 {
@@ -66,14 +70,11 @@ static cte_status add_use(void *context, cte__unit unit, const struct cte__entry
     (void)unit;
     if (!may_have(atomic_load_explicit(&entry->location, memory_order_acquire), list->dirty))
         return CTE_OK;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 256;
-        struct chunk_use *larger = realloc(list->uses, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        list->uses = larger;
-        list->capacity = capacity;
-    }
+    struct chunk_use *uses =
+        cte__array_reserve(list->uses, list->count, &list->capacity, sizeof *uses);
+    if (!uses)
+        return -ENOMEM;
+    list->uses = uses;
     struct chunk_use use = {
         cte__max(entry->modified_ns, list->dirty ? 0 : cte__heat_time(entry->heat)), 0, list->file};
     memcpy(&use.chunk, entry->name, sizeof use.chunk);
@@ -181,11 +182,6 @@ bool cte__room_evict(cte_client *client, uint64_t bytes)
     return room;
 }
 
-bool cte__room_make(void *context, uint64_t bytes)
-{
-    return cte__room_evict(context, bytes);
-}
-
 /* ---- draining to make room ------------------------------------------------------------------ */
 
 static int compare_numbers(const void *a, const void *b)
@@ -251,4 +247,72 @@ static bool drain_to_free(cte_file *file)
 bool cte__room_for_file(cte_file *file, uint64_t bytes)
 {
     return cte__room_evict(file->client, bytes) || drain_to_free(file);
+}
+
+/* ---- room for blobs, which lie nowhere else -------------------------------------------------- */
+
+/* True if the store has data that goes to a real file as soon as that takes it. */
+static bool any_to_drain(cte_client *client)
+{
+    struct cte__file_names names = {0};
+    bool any = false;
+    cte_status status = cte__file_names(client->store, &names);
+    for (size_t i = 0; i < names.count && status == CTE_OK && !any; i++) {
+        struct cte__held_file held;
+        if (cte__file_hold(client, &names.names[i], &held) != CTE_OK)
+            continue;
+        const struct cte__file_state *file = &held.record->file;
+        any = file->mode != CTE_FILE_MODE_SCRATCH && file->drain != CTE_FILE_DRAIN_NEVER &&
+              atomic_load(&file->drain_failure) == CTE_OK &&
+              cte__tracked_is_dirty(client->store, held.tag);
+        cte__file_release(&held);
+    }
+    free(names.names);
+    return any;
+}
+
+/* More is free than there was, or can be given up now. */
+static bool has_more(cte_client *client, uint64_t free_before, uint64_t bytes)
+{
+    uint64_t unused;
+    return cte__room_free(client->store, &unused) >= free_before + bytes ||
+           cte__room_evict(client, bytes);
+}
+
+/* Files that are open are drained by the background threads of those who have them open, quickly
+ * while the targets are full.  False if that did not help, or nothing moves. */
+static bool wait_for_drains(cte_client *client, uint64_t free_before, uint64_t bytes)
+{
+    const struct cte__drain_state *totals = &client->store->header->drain;
+    uint64_t drained = atomic_load(&totals->bytes_drained), since = cte__monotonic_ns();
+    while (any_to_drain(client)) {
+        const struct timespec nap = {.tv_nsec = WAIT_NS};
+        cte__background_rouse(client->background);
+        nanosleep(&nap, NULL);
+        if (has_more(client, free_before, bytes))
+            return true;
+        uint64_t now = cte__monotonic_ns();
+        if (atomic_load(&totals->bytes_drained) != drained) {
+            drained = atomic_load(&totals->bytes_drained);
+            since = now;
+        } else if (now - since > WAIT_MOST_NS) {
+            return false;
+        }
+    }
+    return has_more(client, free_before, bytes);
+}
+
+bool cte__room_make(void *context, uint64_t bytes)
+{
+    cte_client *client = context;
+    const struct cte__drain_request rest = {.leaving = true};
+    uint64_t unused, free_before = cte__room_free(client->store, &unused);
+    if (cte__room_evict(client, bytes))
+        return true;
+    if (!any_to_drain(client))
+        return false;
+    /* What fails is said there, and stays. */
+    (void)cte__drain_unopened_each(client, &rest, NULL, NULL);
+    return has_more(client, free_before, bytes) ||
+           (client->config->drain_threads > 0 && wait_for_drains(client, free_before, bytes));
 }

@@ -10,7 +10,8 @@
  * free.  False if nothing came free.  The caller holds no lock. */
 bool cte__room_evict(cte_client *client, uint64_t bytes);
 
-/* The same as struct cte__store wants it; `context` is the client. */
+/* For blobs, as struct cte__store wants it: evicts, else drains files that nobody has open, else waits
+ * for those who drain the others.  `context` is the client. */
 bool cte__room_make(void *context, uint64_t bytes);
 
 /* Makes room for a write to a file: evicts, else drains what of this file was written longest ago

@@ -11,6 +11,7 @@
 #include "file/outside.h"
 #include "file/pointer.h"
 #include "file/retain.h"
+#include "file/whereabouts.h"
 #include "store/journal.h"
 
 enum { STRIPE_BYTES = 16 << 20 };
@@ -45,14 +46,11 @@ static cte_status add_chunk(void *context, cte__unit unit, const struct cte__ent
 {
     struct chunk_list *list = context;
     (void)unit;
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 256;
-        uint64_t *larger = realloc(list->chunks, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        list->chunks = larger;
-        list->capacity = capacity;
-    }
+    uint64_t *chunks =
+        cte__array_reserve(list->chunks, list->count, &list->capacity, sizeof *chunks);
+    if (!chunks)
+        return -ENOMEM;
+    list->chunks = chunks;
     memcpy(&list->chunks[list->count++], entry->name, sizeof(uint64_t));
     return CTE_OK;
 }
@@ -335,15 +333,21 @@ void cte__tracked_set_drain(struct cte__store *store, cte__unit tag, int fd,
     cte__tracked_unlock(store, tag);
 }
 
-/* ---- open and close ------------------------------------------------------------------------- */
-
-static uint64_t born_ns(int fd)
+cte_status cte__tracked_forget(struct cte__store *store, cte__unit tag)
 {
-    struct statx stx;
-    if (statx(fd, "", AT_EMPTY_PATH, STATX_BTIME, &stx) != 0 || !(stx.stx_mask & STATX_BTIME))
-        return 0;
-    return (uint64_t)stx.stx_btime.tv_sec * 1000000000 + stx.stx_btime.tv_nsec;
+    struct cte__file_state *file = &cte__tag_at(store, tag)->file;
+    cte_status status = remove_chunks(store, tag);
+    if (status != CTE_OK)
+        return status;
+    set_sizes(file, 0);
+    atomic_store(&file->truncate_to, 0);
+    atomic_store(&file->lost_bytes, 0);
+    atomic_fetch_and(&file->flags, ~(uint32_t)CTE__FILE_NEWS);
+    cte__journal_file(store, tag, false);
+    return CTE_OK;
 }
+
+/* ---- open and close ------------------------------------------------------------------------- */
 
 /* True if no process but `owner` has found the state set up. */
 static bool is_first(const struct cte__file_state *file, uint16_t owner)
@@ -404,11 +408,11 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
 {
     struct cte__tag_record *record = cte__tag_at(store, tag);
     struct cte__file_state *file = &record->file;
-    uint64_t born = born_ns(fd);
+    uint64_t born = cte__real_born_ns(fd);
     bool kept = cte__tracked_is_dirty(store, tag);
     bool retained = cte__retained_is_valid(file, st) && file->born_ns == born;
     cte_status status = CTE_OK;
-    if (kept && file->born_ns != born) {
+    if (kept && (file->born_ns != born || atomic_load(&file->flags) & CTE__FILE_DELETED)) {
         cte__log_warn("%s: data kept for a file that was since removed is dropped", record->path);
         kept = false;
     }
@@ -433,6 +437,7 @@ static cte_status first_open(struct cte__store *store, cte__unit tag, int fd, co
     file->device = (uint64_t)st->st_dev;
     file->inode = (uint64_t)st->st_ino;
     file->born_ns = born;
+    cte__real_note_handle(file, fd);
     file->mode = mode;
     file->drain = drain;
     if (!kept)
@@ -474,7 +479,7 @@ cte_status cte__tracked_open(cte_client *client, int fd, const char *absolute_pa
                              cte__unit *tag)
 {
     struct cte__store *store = client->store;
-    struct cte__file_identity identity = {.mark = "\0inode"};
+    struct cte__file_identity identity = {.mark = CTE__FILE_MARK};
     struct stat st;
     bool created;
     if (fstat(fd, &st) != 0)
@@ -529,7 +534,8 @@ static void leave(cte_client *client, const struct cte__open_file *open, int fd)
     cte__tracked_lock(store, tag, -1);
     bool last = is_first(file, open->owner);
     set_joined(file, open->owner, false);
-    bool scratch = file->mode == CTE_FILE_MODE_SCRATCH;
+    bool deleted = cte__real_is_deleted(store, tag, fd); /* nobody can read it again */
+    bool scratch = deleted || file->mode == CTE_FILE_MODE_SCRATCH;
     bool retained = !scratch && cte__retain_settle(store, tag, fd);
     bool clean = last && (scratch || !cte__tracked_is_dirty(store, tag));
     bool forget = clean && !retained;
@@ -537,7 +543,9 @@ static void leave(cte_client *client, const struct cte__open_file *open, int fd)
     if (clean) /* nothing of it can be lost with the node any more */
         atomic_fetch_and(&file->flags, ~(uint32_t)(CTE__FILE_IN_MEMORY | CTE__FILE_TOLD));
     /* A process that opens the file right now waits for the lock, then sets the state up anew. */
-    cte_status removed = forget ? remove_chunks(store, tag) : CTE_OK;
+    cte_status removed = forget && deleted ? cte__tracked_forget(store, tag)
+                         : forget          ? remove_chunks(store, tag)
+                                           : CTE_OK;
     if (forget)
         set_sizes(file, 0);
     cte__journal_file(store, tag, false);

@@ -9,9 +9,11 @@
 #include "file/client.h"
 #include "file/file_internal.h"
 
+#define CTE__FILE_MARK "\0inode" /* no tag of a user can have such a name */
+
 /* The name of a file's record: who the real file is, whatever it is called. */
 struct cte__file_identity {
-    char mark[8]; /* "\0inode": no tag of a user can have such a name */
+    char mark[8]; /* CTE__FILE_MARK */
     uint64_t device, inode;
 };
 
@@ -51,6 +53,9 @@ cte_status cte__tracked_truncate(struct cte__store *store, cte__unit tag, int fd
 /* Extends; `real`: also reserves the real file's space. */
 cte_status cte__tracked_allocate(struct cte__store *store, cte__unit tag, int fd,
                                  uint64_t size_bytes, bool real);
+
+/* Takes all out of the store that is kept of a file which nobody has open; the record is locked. */
+cte_status cte__tracked_forget(struct cte__store *store, cte__unit tag);
 
 cte_status cte__tracked_refresh(struct cte__store *store, cte__unit tag, int fd);
 

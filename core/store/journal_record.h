@@ -83,14 +83,16 @@ struct cte__record_file {
     struct cte__text name, path;
 };
 
-/* What a reboot does to a file beyond what its chunks tell. */
+/* What is known of a file beyond what its chunks tell: mostly what a reboot did to it. */
 enum {
     CTE__FILE_DOUBTFUL = 1,  /* brought back from a damaged journal */
     CTE__FILE_IN_MEMORY = 2, /* bytes were put on targets that forget, perhaps not drained since */
     CTE__FILE_REBOOTED = 4,  /* it was like that when the node went down */
     CTE__FILE_TORN = 16,     /* brought back from a journal whose end was torn */
     CTE__FILE_NEWS = CTE__FILE_DOUBTFUL | CTE__FILE_REBOOTED | CTE__FILE_TORN,
-    CTE__FILE_TOLD = 8, /* in the segment only: the journal has IN_MEMORY */
+    CTE__FILE_TOLD = 8,     /* in the segment only: the journal has IN_MEMORY */
+    CTE__FILE_DELETED = 32, /* the real file had no name any more: it never gets one again */
+    CTE__FILE_MISSED = 64,  /* it was not where it was, and somebody was told */
 };
 
 /* Also what a blob that is gone was called: nothing but `tag_id`, `type` and `name` then. */

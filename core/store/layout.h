@@ -29,7 +29,7 @@
 #include <stdint.h>
 
 enum {
-    CTE__STORE_VERSION = 6,
+    CTE__STORE_VERSION = 7,
     CTE__SLOTS_MAX = 1024,
     CTE__TARGETS_MAX = 16,
     CTE__SHARDS = 256,
@@ -47,6 +47,7 @@ enum {
     CTE__META_ARENA_UNITS = 1 << 18, /* 8 MiB of metadata */
     CTE__PAGE_ARENA_MAX = 1 << 14,   /* pages of an arena of a target: 64 MiB at most */
     CTE__CACHE_LINE = 64,
+    CTE__REAL_HANDLE_BYTES = 64, /* of a real file; file systems use 8 to 40 */
 };
 
 #define CTE__STORE_MAGIC 0x31524f5453455443ull /* "CTESTOR1" */
@@ -246,6 +247,14 @@ struct cte__real_mark {
 /* Why clean data of a file outlives its last close: bits. */
 enum { CTE__RETAIN_CACHE = 1, CTE__RETAIN_STAGED = 2 };
 
+/* The kernel's handle of a real file (name_to_handle_at(2)): by it those who may can find the file
+ * under any name, or know that it is gone. */
+struct cte__real_handle {
+    uint32_t bytes; /* 0: none */
+    int32_t type;
+    unsigned char data[CTE__REAL_HANDLE_BYTES];
+};
+
 /* State of a file, shared by the processes that have it open. */
 struct cte__file_state {
     struct cte__mutex lock;                   /* open, close, truncate */
@@ -260,6 +269,7 @@ struct cte__file_state {
                                                     * with `lock` held, or when a process is dead */
     uint32_t mode;                                 /* enum cte_file_mode */
     uint64_t device, inode, born_ns;               /* identity of the real file */
+    struct cte__real_handle handle;
     _Atomic uint64_t
         real_bytes; /* the real file is at least so long: size_bytes above is pending */
     _Atomic uint64_t truncate_to; /* size + 1 while a truncation is under way, else 0 */
@@ -275,6 +285,7 @@ struct cte__file_state {
     _Atomic uint32_t real_ours;    /* 1: cte changed the real file since `mark` was made certain */
     _Atomic uint32_t real_foreign; /* 1: somebody else changed it since the first open */
     _Atomic uint64_t real_changes; /* grows when a change by cte begins, and when it ends */
+    _Atomic uint64_t real_synced;  /* what that was when the real file was last made durable */
     struct cte__real_mark mark;
     /* What a reboot took (restore.c): bytes that were in memory only, and where they lay. */
     _Atomic uint64_t lost_bytes, lost_first, lost_end;
@@ -345,6 +356,7 @@ struct cte__background_state {
 struct cte__drain_state {
     _Alignas(CTE__CACHE_LINE) _Atomic uint64_t paid_until_ns; /* CLOCK_MONOTONIC: bandwidth limit */
     _Atomic uint64_t hurried_ns; /* when somebody last said that he waits for a drain */
+    _Atomic uint64_t bytes_read; /* of targets, on their way to real files */
     _Atomic uint64_t bytes_drained;
     _Atomic uint64_t bytes_drained_background; /* part of the former */
     _Atomic uint64_t bytes_evicted;

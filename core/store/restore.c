@@ -203,7 +203,7 @@ static cte_status restore_file(struct restoring *r, const struct cte__record_fil
     atomic_store(&state->lost_bytes, file->lost_bytes);
     atomic_store(&state->lost_first, file->lost_first);
     atomic_store(&state->lost_end, file->lost_end);
-    uint32_t flags = file->flags & CTE__FILE_NEWS;
+    uint32_t flags = file->flags & (CTE__FILE_NEWS | CTE__FILE_DELETED);
     if (file->flags & CTE__FILE_IN_MEMORY)
         flags |= CTE__FILE_REBOOTED;
     if (r->model->holes > 0)

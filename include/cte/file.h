@@ -135,10 +135,17 @@ cte_status cte_file_truncate(cte_file *file, uint64_t size_bytes);
 cte_status cte_file_allocate(cte_file *file, uint64_t size_bytes);
 
 /**
- * Makes written data as durable as the configuration promises (`sync: node`: it is in the store,
- * nothing to do; `sync: pfs`: drained and fsync'ed).
+ * Makes written data as durable as the configuration promises.  `sync: node`: what is in the store stays
+ * there, and what was drained from it already is made durable in the real file, as by fdatasync(2);
+ * `sync: pfs`: all is drained and made durable.  Also tells of draining in the background that failed.
  */
 cte_status cte_file_sync(cte_file *file);
+
+/**
+ * As cte_file_sync(), but with `sync: node` nothing is made durable: for programs that flush what they
+ * have buffered, as H5Fflush() does, and would not have waited for a disk without cte.
+ */
+cte_status cte_file_flush(cte_file *file);
 
 /**
  * Drains everything that any process of the node wrote to this file, and sets the real file's size.

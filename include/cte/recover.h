@@ -27,7 +27,8 @@ extern "C" {
 
 /** How a file came out of a recovery. */
 typedef enum cte_recover_state {
-    CTE_RECOVER_COMPLETE,  /**< the real file has every byte that was acknowledged */
+    CTE_RECOVER_COMPLETE,  /**< the real file has every byte that was acknowledged; or it was
+                              deleted, and what was kept of it is dropped: `reason` says so */
     CTE_RECOVER_KEPT,      /**< nothing was to be done: scratch, or its policy is `never` */
     CTE_RECOVER_OPEN,      /**< a living process has it open, and drains it */
     CTE_RECOVER_INCOMPLETE /**< bytes are missing in the real file: `reason` says which and why */
@@ -43,7 +44,7 @@ typedef struct cte_recovered {
     uint64_t bytes_damaged; /**< that do not match their checksums, and stay in the store */
     uint64_t bytes_lost;    /**< known to have been in memory only when the node went down */
     uint32_t tries;         /**< to drain it */
-    const char *reason;     /**< one line in words; "" for complete files */
+    const char *reason;     /**< one line in words; "" if there is nothing to say */
 } cte_recovered;
 
 /** How to recover.  Begin with CTE_RECOVER_OPTIONS_INIT. */

@@ -46,7 +46,7 @@ cte_status cte_store_processes(cte_client *client, uint32_t *pids, uint32_t capa
 typedef struct cte_store_usage {
     uint64_t metadata_bytes;          /**< metadata in use: names, maps, indexes, small blobs */
     uint64_t metadata_capacity_bytes; /**< most metadata there can be */
-    uint64_t segment_bytes;           /**< memory behind the segment, that of free metadata included */
+    uint64_t segment_bytes; /**< memory behind the segment, that of free metadata included */
     /* Since the store was made, of all its processes: */
     uint64_t bytes_drained;            /**< written to the real files by drains */
     uint64_t bytes_drained_background; /**< part of these, while files were open or after close */
@@ -77,18 +77,34 @@ typedef struct cte_store_drained {
     const char *path;
     cte_status status; /**< -EBUSY: a process has it open, that drains it */
     uint64_t bytes_drained;
+    bool deleted; /**< the file was deleted: what was kept of it is dropped */
 } cte_store_drained;
 
 /**
  * Drains files that nobody has open, and forgets them: what `async` left, or a process that died.
+ * A file that was renamed in its directory is found.  What is kept of a file that certainly was
+ * deleted is dropped; if it may have been moved as well, it is kept, and the status is -ENOENT.
  * @param path   only this one; NULL: all
- * @param force  also those whose drain policy is `never`
+ * @param force  also those whose drain policy is `never`; what is drained is made durable
  * @param visit  called for each file; may be NULL
  * @return the first error; files that a process has open count as one only if `path` names them
  */
 cte_status cte_store_drain(cte_client *client, const char *path, bool force,
                            cte_status (*visit)(void *context, const cte_store_drained *drained),
                            void *context);
+
+/**
+ * Gives up what is kept of files that nobody has open and that are not where they were, nor
+ * anywhere else that cte can find them: deleted ones, as only the caller can know.  Files that are
+ * there stay as they are.
+ * @param path   only this one; NULL: all
+ * @param visit  called for each file that is given up; may be NULL
+ * @return the first error
+ */
+cte_status cte_store_forget_missing(cte_client *client, const char *path,
+                                    cte_status (*visit)(void *context,
+                                                        const cte_store_drained *drained),
+                                    void *context);
 
 /** What a check found. */
 typedef struct cte_store_report {
@@ -120,8 +136,8 @@ cte_status cte_store_check(cte_client *client, cte_store_report *report,
                            cte_status (*visit)(void *context, const char *text), void *context);
 
 /**
- * Checks what is kept of a store whose memory is gone, after a reboot: the journal, and all bytes that
- * it speaks of.  Nothing is changed; attaching brings the store back.
+ * Checks what is kept of a store whose memory is gone, after a reboot: the journal, and all bytes
+ * that it speaks of.  Nothing is changed; attaching brings the store back.
  * @param visit  called for each finding with words on it; may be NULL; its status is ignored
  * @return CTE_ERR_NOT_FOUND: nothing is kept, or the store is in memory, for cte_store_check()
  */

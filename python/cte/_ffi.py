@@ -102,7 +102,8 @@ class StoreFile(Structure):
 
 
 class StoreDrained(Structure):
-    _fields_ = [("path", c_char_p), ("status", c_int), ("bytes_drained", c_uint64)]
+    _fields_ = [("path", c_char_p), ("status", c_int), ("bytes_drained", c_uint64),
+                ("deleted", c_bool)]
 
 
 class TelemetryEntry(Structure):
@@ -175,6 +176,7 @@ FUNCTIONS = {
     "cte_store_get_usage": (c_int, [_handle, POINTER(StoreUsage)]),
     "cte_store_files": (c_int, [_handle, FILE_VISITOR, c_void_p]),
     "cte_store_drain": (c_int, [_handle, c_char_p, c_bool, DRAIN_VISITOR, c_void_p]),
+    "cte_store_forget_missing": (c_int, [_handle, c_char_p, DRAIN_VISITOR, c_void_p]),
     "cte_store_destroy": (c_int, [_handle, c_bool]),
     "cte_target_register": (c_int, [_handle, _handle, c_uint32]),
     "cte_target_unregister": (c_int, [_handle, c_char_p]),
@@ -232,6 +234,7 @@ FUNCTIONS = {
     "cte_file_truncate": (c_int, [_handle, c_uint64]),
     "cte_file_allocate": (c_int, [_handle, c_uint64]),
     "cte_file_sync": (c_int, [_handle]),
+    "cte_file_flush": (c_int, [_handle]),
     "cte_file_drain": (c_int, [_handle]),
     "cte_file_refresh": (c_int, [_handle]),
     "cte_file_get_stats": (None, [_handle, POINTER(FileStats)]),

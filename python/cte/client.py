@@ -19,7 +19,7 @@ Target = namedtuple("Target", "name label kind state score score_given measured 
                               "latency_ns capacity_bytes free_bytes bytes_read bytes_written reads "
                               "writes failures")
 StoredFile = namedtuple("StoredFile", "path size mode drain dirty open")
-Drained = namedtuple("Drained", "path bytes_drained error")
+Drained = namedtuple("Drained", "path bytes_drained error deleted")
 Drained.__doc__ = "What became of a file: error is None or an exception."
 Entry = namedtuple("Entry", "op status offset size blob_id tag_id modified_ns read_ns logical_time "
                             "duration_ns pid rank target")
@@ -204,6 +204,17 @@ class Client:
     def drain(self, path=None, force=False):
         """Drains files that nobody has open, all or one, and forgets them; `force`: also those whose
         policy is "never".  Returns a list of Drained; raises nothing if a file cannot be drained."""
+        return self._visit_drained(
+            path, lambda named, visit: lib.cte_store_drain(self._open, named, bool(force), visit,
+                                                           None))
+
+    def forget_missing(self, path=None):
+        """Gives up what is kept of files, all or one, that are not where they were, nor anywhere else
+        that they can be found: deleted ones.  Returns a list of Drained, as drain() does."""
+        return self._visit_drained(
+            path, lambda named, visit: lib.cte_store_forget_missing(self._open, named, visit, None))
+
+    def _visit_drained(self, path, call):
         found = []
 
         @DRAIN_VISITOR
@@ -213,11 +224,10 @@ class Client:
             if d.status < 0:
                 error = errors.error_of(d.status, lib.cte_status_string(d.status).decode(),
                                         lib.cte_status_errno(d.status), d.path)
-            found.append(Drained(_text(d.path), d.bytes_drained, error))
+            found.append(Drained(_text(d.path), d.bytes_drained, error, d.deleted))
             return 0
 
-        named = None if path is None else name_of(path, "path")
-        status = lib.cte_store_drain(self._open, named, bool(force), visit, None)
+        status = call(None if path is None else name_of(path, "path"), visit)
         if not any(drained.error for drained in found):
             check(status, path)
         return found

@@ -19,6 +19,15 @@ unset CTE_STORE_NAME CTE_STORE_DIRECTORY CTE_DRAIN CTE_MODE CTE_LOG_LEVEL
 store=$work/store/cte-$(id -u)-cli
 failed=0
 
+# Before commands: as a user who may not open files by their handles, as most. Such a user cannot tell a
+# file that was deleted from one that was moved to another directory; `doubt` is 0 if there is none here.
+plain=() doubt=1
+if [ "$(id -u)" -eq 0 ]; then
+    plain=(setpriv --bounding-set -dac_read_search)
+    "${plain[@]}" true 2>/dev/null || { plain=() doubt=0; }
+fi
+mkdir "$work/away"
+
 # expect STATUS COMMAND...: runs it; what it prints goes to $work/out and $work/err.
 expect() {
     local wanted=$1 status=0

@@ -205,6 +205,23 @@ static void expect_place(struct node *node, const struct found *found, const str
     assert_int_equal(found->last.target_offset, cte__page_number(place->page) * PAGE);
 }
 
+/* The real file has every byte but those of one place. */
+static void expect_drained_but(const struct node *node, const struct place *place)
+{
+    static unsigned char got[FILE_BYTES];
+    int fd = open(node->path, O_RDONLY);
+    assert_true(fd >= 0);
+    assert_int_equal(pread(fd, got, FILE_BYTES, 0), FILE_BYTES);
+    close(fd);
+    for (uint64_t i = 0; i < FILE_BYTES; i++) {
+        bool damaged = place && i >= place->start && i < place->start + place->length;
+        if (!damaged && got[i] != node->bytes[i])
+            fail_msg("byte %llu is not drained", (unsigned long long)i);
+        if (damaged && got[i] != 0)
+            fail_msg("byte %llu is damaged, and drained", (unsigned long long)i);
+    }
+}
+
 /* ---- tests ---------------------------------------------------------------------------------- */
 
 /* Every page of the file, by turns: reading, moving, draining, scrubbing. */
@@ -251,8 +268,11 @@ static void test_dirty_bytes(void **state)
     struct place *place = &places.list[5];
     flip(store, place, 77);
     assert_int_equal(cte_file_drain(node.file), CTE_ERR_CHECKSUM);
+    expect_drained_but(&node, place);
+    assert_int_equal(cte_file_drain(node.file), CTE_ERR_CHECKSUM);
     flip(store, place, 77);
     assert_int_equal(cte_file_drain(node.file), CTE_OK);
+    expect_drained_but(&node, NULL);
     scrub(&node, false, &found);
     assert_int_equal(found.count, 0);
     test_audit(store);

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <signal.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -340,6 +341,55 @@ static void test_model(void **state)
     fixture_free(&f);
 }
 
+/* ---- when the job's time is over ------------------------------------------------------------ */
+
+static _Atomic int warned;
+
+static void note_warning(int number)
+{
+    (void)number;
+    atomic_fetch_add(&warned, 1);
+}
+
+/* A program that forks meanwhile gets a child in which no lock is held. */
+static void test_fork_while_a_signal_drains(void **state)
+{
+    (void)state;
+    enum { FILES = 40, BYTES = 300000 };
+    cte_file *files[FILES];
+    void (*before)(int) = signal(SIGTERM, note_warning);
+    struct fixture f = fixture_make(64, 0, "signals: {chain: true}\nfile: {drain_threads: 0}\n");
+    unsigned char *bytes = random_bytes(BYTES, 15);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(f.path, sizeof f.path, "%.250s/data.%d", f.directory, i);
+        files[i] = open_with(&f, CTE_FILE_DRAIN_ON_CLOSE);
+        assert_int_equal(put(files[i], 0, bytes, BYTES), CTE_OK);
+    }
+    snprintf(f.path, sizeof f.path, "%.250s/data.0", f.directory); /* drained last */
+    assert_int_equal(raise(SIGTERM), 0);
+    assert_int_equal(atomic_load(&warned), 1);
+    int rounds = 0;
+    for (; rounds < 2000 && !real_is(&f, bytes, BYTES); rounds++) {
+        pid_t child = fork();
+        assert_true(child >= 0);
+        if (child == 0)
+            _exit(pthread_mutex_trylock(&f.client->lock));
+        int status;
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+    }
+    WAIT_FOR(real_is(&f, bytes, BYTES));
+    print_message("%d forks\n", rounds);
+    for (int i = 0; i < FILES; i++) {
+        snprintf(f.path, sizeof f.path, "%.250s/data.%d", f.directory, i);
+        assert_int_equal(cte_file_close(files[i]), CTE_OK);
+        assert_true(real_is(&f, bytes, BYTES));
+    }
+    free(bytes);
+    fixture_free(&f);
+    signal(SIGTERM, before);
+}
+
 /* ---- bandwidth ------------------------------------------------------------------------------ */
 
 /* What is written is paid for before more is: never above the limit, whoever drains. */
@@ -446,6 +496,30 @@ static void test_failed_sync_keeps_the_data(void **state)
     fixture_free(&f);
 }
 
+/* What was drained in the background is no more than written: a sync makes it durable, or tells. */
+static void test_sync_covers_what_was_drained(void **state)
+{
+    (void)state;
+    struct fixture f = fixture_make(64, 0, NULL);
+    unsigned char *bytes = random_bytes(2 * MIB, 12);
+    cte_file *file = open_with(&f, CTE_FILE_DRAIN_ON_CLOSE);
+    assert_int_equal(put(file, 0, bytes, 2 * MIB), CTE_OK);
+    WAIT_FOR(atomic_load(&totals(&f)->bytes_drained_background) == 2 * MIB);
+    assert_int_equal(cte_file_flush(file), CTE_OK);
+    assert_int_equal(atomic_load(&real.syncs), 0);
+    atomic_store(&real.sync_error, EIO);
+    assert_int_equal(cte_file_sync(file), -EIO);
+    atomic_store(&real.sync_error, 0);
+    assert_int_equal(cte_file_sync(file), CTE_OK);
+    int syncs = atomic_load(&real.syncs);
+    assert_true(syncs >= 2);
+    assert_int_equal(cte_file_sync(file), CTE_OK); /* nothing new */
+    assert_int_equal(atomic_load(&real.syncs), syncs);
+    assert_int_equal(cte_file_close(file), CTE_OK);
+    free(bytes);
+    fixture_free(&f);
+}
+
 /* Counts that fall short are continued; a slow file system makes closing slow, nothing else. */
 static void test_short_and_slow(void **state)
 {
@@ -532,6 +606,64 @@ static void test_clean_data_makes_room(void **state)
     fixture_free(&f);
 }
 
+/* Data of files that is not in them yet makes room for blobs, too, whoever has the file. */
+static void test_dirty_data_makes_room(void **state)
+{
+    (void)state;
+    for (int open = 0; open <= 1; open++) {
+        struct fixture f = fixture_make(8, 0, open ? NULL : "file: {drain_threads: 0}\n");
+        unsigned char *bytes = random_bytes(6 * MIB, 13), got[16];
+        uint64_t count;
+        cte_file *file = open_with(&f, CTE_FILE_DRAIN_ASYNC);
+        cte_tag *tag;
+        atomic_store(&real.delay_ms, 20);
+        assert_int_equal(put(file, 0, bytes, 6 * MIB), CTE_OK);
+        if (!open)
+            assert_int_equal(cte_file_close(file), CTE_OK);
+        assert_int_equal(cte_tag_open(f.client, "kept", true, &tag), CTE_OK);
+        assert_int_equal(cte_blob_put(tag, "large", 0, bytes, 5 * MIB, 1.0f, 0), CTE_OK);
+        if (open) {
+            assert_reads(file, bytes, 6 * MIB);
+            assert_int_equal(cte_file_close(file), CTE_OK);
+        }
+        assert_int_equal(cte_store_drain(f.client, NULL, false, NULL, NULL), CTE_OK);
+        assert_true(real_is(&f, bytes, 6 * MIB));
+        assert_int_equal(cte_blob_get(tag, "large", 100, got, 16, &count), CTE_OK);
+        assert_memory_equal(got, bytes + 100, 16);
+        cte_tag_close(tag);
+        assert_int_equal(cte_tag_delete(f.client, "kept"), CTE_OK);
+        free(bytes);
+        fixture_free(&f);
+    }
+}
+
+/* A real file that refuses, and one that is never to be drained, make no room: nothing waits. */
+static void test_no_room_is_told(void **state)
+{
+    (void)state;
+    for (int never = 0; never <= 1; never++) {
+        struct fixture f = fixture_make(8, 0, NULL);
+        unsigned char *bytes = random_bytes(6 * MIB, 14);
+        cte_tag *tag;
+        cte_file *file = open_with(&f, never ? CTE_FILE_DRAIN_NEVER : CTE_FILE_DRAIN_ON_CLOSE);
+        atomic_store(&real.write_error, never ? 0 : EDQUOT);
+        assert_int_equal(put(file, 0, bytes, 6 * MIB), CTE_OK);
+        if (!never)
+            WAIT_FOR(atomic_load(&totals(&f)->failures) > 0);
+        assert_int_equal(cte_tag_open(f.client, "kept", true, &tag), CTE_OK);
+        assert_int_equal(cte_blob_put(tag, "large", 0, bytes, 5 * MIB, 1.0f, 0), -ENOSPC);
+        assert_reads(file, bytes, 6 * MIB);
+        atomic_store(&real.write_error, 0);
+        assert_int_equal(cte_file_drain(file), CTE_OK);
+        assert_int_equal(cte_file_close(file), CTE_OK);
+        assert_true(real_is(&f, bytes, 6 * MIB));
+        cte_tag_close(tag);
+        assert_int_equal(cte_tag_delete(f.client, "kept"), CTE_OK);
+        free(bytes);
+        fixture_free(&f);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -540,13 +672,17 @@ int main(void)
         cmocka_unit_test(test_leaves_alone_what_it_shall),
         cmocka_unit_test(test_fork),
         cmocka_unit_test(test_model),
+        cmocka_unit_test(test_fork_while_a_signal_drains),
         cmocka_unit_test(test_bandwidth),
         cmocka_unit_test(test_background_failure_is_told_once),
         cmocka_unit_test(test_failed_close_is_retried),
         cmocka_unit_test(test_failed_sync_keeps_the_data),
+        cmocka_unit_test(test_sync_covers_what_was_drained),
         cmocka_unit_test(test_short_and_slow),
         cmocka_unit_test(test_more_than_fits),
         cmocka_unit_test(test_clean_data_makes_room),
+        cmocka_unit_test(test_dirty_data_makes_room),
+        cmocka_unit_test(test_no_room_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -536,7 +536,7 @@ static void test_kept_data_yields_to_a_newer_file(void **state)
     assert_int_equal(cte_file_read(file, &get, 1, NULL), CTE_OK);
     assert_memory_equal(memory, "newer", 5);
     assert_int_equal(cte_file_close(file), CTE_OK);
-    assert_int_equal(cte__drain_unopened(f.client, f.path, true), CTE_OK); /* a person says so */
+    assert_int_equal(cte_store_drain(f.client, f.path, true, NULL, NULL), CTE_OK); /* a person says so */
     fd = open(f.path, O_RDONLY);
     assert_int_equal(read(fd, memory, 5), 5);
     assert_memory_equal(memory, "stale", 5);
