@@ -207,8 +207,14 @@ static void run_model(unsigned ram_mib, unsigned file_mib, const char *more)
     cte_client *second;
     struct model m = {calloc(1, MODEL_BYTES), 0, test_seed()};
     assert_int_equal(cte_client_open(f.config, &second), CTE_OK);
+#ifdef __SANITIZE_THREAD__
+    /* It knows locks by their addresses, and a second client maps the segment at another one. */
+    cte_client *third = f.client;
+#else
+    cte_client *third = second;
+#endif
     cte_file *files[3] = {open_file(&f, O_RDWR | O_CREAT), open_file(&f, O_RDWR), NULL};
-    assert_int_equal(cte_file_open(second, f.path, O_RDWR, 0, NULL, &files[2]), CTE_OK);
+    assert_int_equal(cte_file_open(third, f.path, O_RDWR, 0, NULL, &files[2]), CTE_OK);
     for (int i = 0; i < OPERATIONS; i++) {
         one_step(&m, files[test_random(&m.seed) % 3], f.path);
         if (i % 500 == 499) {
