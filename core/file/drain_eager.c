@@ -217,10 +217,11 @@ static void count_pass(struct pass *pass, const struct cte__drain *drain)
     pass->bytes = drain->bytes;
     pass->status = drain->first_error;
     atomic_fetch_add(&totals->bytes_drained_background, drain->bytes);
-    if (drain->first_error != CTE_OK)
-        atomic_fetch_add(&totals->failures, 1);
     if (drain->first_error != CTE_OK || (drain->bytes > 0 && atomic_load(&file->drain_failure)))
         cte__drain_note(file, drain->first_error);
+    /* Who sees it counted finds it noted. */
+    if (drain->first_error != CTE_OK)
+        atomic_fetch_add(&totals->failures, 1);
 }
 
 static void run_pass(struct pass *pass)
