@@ -317,6 +317,9 @@ static void test_forks(void **state)
                 pause_ms(1);
             int left = atomic_load(&work.left);
             cte__background_free(background);
+            /* A thread that was joined is listed for a moment yet. */
+            for (int ms = 0; ms < PATIENCE_MS && count_threads(tid, sizeof tid) != 0; ms++)
+                pause_ms(1);
             _exit(left == 0 && count_threads(tid, sizeof tid) == 0 ? 0 : 2);
         }
         int status;
