@@ -65,8 +65,8 @@ static void begin(struct draining *draining, const char *verb)
 
 /* ---- one file ------------------------------------------------------------------------------- */
 
-/* On the disk, not just in the file, also what others drained.  A file that was renamed since had its
- * bytes made durable when they were drained. */
+/* On the disk, not just in the file, also what others drained.  A file that was renamed since had
+ * its bytes made durable when they were drained. */
 static cte_status sync_file(const char *path)
 {
     int fd = open(path, O_RDONLY | O_CLOEXEC);

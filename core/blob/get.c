@@ -25,14 +25,11 @@ cte_status cte__piece_list_add(struct cte__piece_list *list, uint64_t offset, si
             return CTE_OK;
         }
     }
-    if (list->count == list->capacity) {
-        size_t capacity = list->capacity ? list->capacity * 2 : 16;
-        struct cte__piece *larger = realloc(list->pieces, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        list->pieces = larger;
-        list->capacity = capacity;
-    }
+    struct cte__piece *pieces =
+        cte__array_reserve(list->pieces, list->count, &list->capacity, sizeof *pieces);
+    if (!pieces)
+        return -ENOMEM;
+    list->pieces = pieces;
     list->pieces[list->count++] = (struct cte__piece){offset, length, base};
     return CTE_OK;
 }

@@ -68,7 +68,8 @@ static cte_status put_once(struct cte__store *store, const struct cte__blob_key 
     return status == -ESTALE ? -EEXIST : status;
 }
 
-/* Data of files makes room for blobs, which lie nowhere else: what the real files have, or can take. */
+/* Data of files makes room for blobs, which lie nowhere else: what the real files have, or can
+ * take. */
 static bool make_room(struct cte__store *store, uint64_t bytes)
 {
     return store->make_room && store->make_room(store->make_room_context, bytes);

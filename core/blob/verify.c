@@ -31,14 +31,11 @@ static cte_status add_bad(struct cte__verified *verified, const struct cte__bad_
         verified->bad[verified->bad_count - 1].length += bad->length;
         return CTE_OK;
     }
-    if (verified->bad_count == verified->bad_capacity) {
-        size_t capacity = verified->bad_capacity ? verified->bad_capacity * 2 : 8;
-        struct cte__bad_bytes *larger = realloc(verified->bad, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        verified->bad = larger;
-        verified->bad_capacity = capacity;
-    }
+    struct cte__bad_bytes *bytes = cte__array_reserve(verified->bad, verified->bad_count,
+                                                      &verified->bad_capacity, sizeof *bytes);
+    if (!bytes)
+        return -ENOMEM;
+    verified->bad = bytes;
     verified->bad[verified->bad_count++] = *bad;
     return CTE_OK;
 }

@@ -245,8 +245,8 @@ static cte_status write_ranges(struct cte__drain *drain, uint64_t start)
     return status;
 }
 
-/* What must become durable goes to the disk while the next window is read.  A hint: that it cannot be
- * given does no harm, and what goes wrong with the bytes is said by the sync. */
+/* What must become durable goes to the disk while the next window is read.  A hint: that it cannot
+ * be given does no harm, and what goes wrong with the bytes is said by the sync. */
 static void start_writeback(const struct cte__drain *drain, uint64_t start)
 {
     if (drain->durable && drain->ranges.count > 0)

@@ -22,7 +22,8 @@ enum {
     EXTENTS_MAX = 64,  /* of a map, looked at to find where most of a blob lies */
     STEP_MS = 50,
     IDLE_MS = 500,
-    /* What is moved in a step at most, if the rate allows: the thread's gate is closed meanwhile. */
+    /* What is moved in a step at most, if the rate allows: the thread's gate is closed meanwhile.
+     */
     STEP_BYTES_LEAST = 8 << 20,
     STEP_BYTES_MOST = 64 << 20,
 };
@@ -352,8 +353,8 @@ static void ask_for_room(struct cte__organizer *organizer, const struct candidat
             target_score(organizer->store, t) > waiting->score)
             continue;
         uint64_t goal = cte__max(organizer->room_goal[t], reserve(organizer->store, t));
-        organizer->room_goal[t] =
-            cte__min(goal + waiting->bytes, reserve(organizer->store, t) + (uint64_t)organizer->step_bytes);
+        organizer->room_goal[t] = cte__min(
+            goal + waiting->bytes, reserve(organizer->store, t) + (uint64_t)organizer->step_bytes);
         organizer->heat_limit[t] = (uint32_t)cte__max(organizer->heat_limit[t], waiting->heat / 2);
     }
 }

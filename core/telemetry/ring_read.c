@@ -72,14 +72,11 @@ static enum slot_state read_patiently(const struct cte__ring *ring, uint32_t lan
 
 static cte_status add_found(struct poll *poll, uint64_t logical_time, uint32_t lane, uint64_t index)
 {
-    if (poll->found_count == poll->capacity) {
-        size_t capacity = poll->capacity ? poll->capacity * 2 : 1024;
-        struct found *larger = realloc(poll->found, capacity * sizeof *larger);
-        if (!larger)
-            return -ENOMEM;
-        poll->found = larger;
-        poll->capacity = capacity;
-    }
+    struct found *found =
+        cte__array_reserve(poll->found, poll->found_count, &poll->capacity, sizeof *found);
+    if (!found)
+        return -ENOMEM;
+    poll->found = found;
     poll->found[poll->found_count++] = (struct found){logical_time, index, lane, false};
     return CTE_OK;
 }
